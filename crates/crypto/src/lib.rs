@@ -1,0 +1,40 @@
+//! Digests with domain tags, signatures, trees and beacon seeds: what binds a statement.
+//!
+//! Rules: each use of a hash or a key has its own [`Domain`], so that bytes made for one purpose
+//! never pass for another; hashes are BLAKE3 for data, traces and receipts, SHA-256 for headers
+//! and state; signatures are ed25519 under ZIP-215, where a batch accepts exactly what single
+//! checks accept, and keys of small order or in a second spelling are refused.
+//! Never here: our own primitives; a source of randomness (callers bring theirs).
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::float_arithmetic,
+        clippy::as_conversions,
+        clippy::let_underscore_must_use
+    )
+)]
+
+pub mod beacon;
+mod digest;
+mod domain;
+pub mod id;
+mod keys;
+pub mod merkle;
+pub mod merkle_sum;
+mod salt;
+
+pub use beacon::Seed;
+pub use digest::{BadHex, Digest, hash, hash_bytes, hash_of, sha256_bytes, sha256_of};
+pub use domain::Domain;
+pub use id::{AccountId, ChainId, ModelId, OperatorId};
+pub use keys::{BadKey, BadSignature, PublicKey, SecretKey, Signature, Signed, verify_batch};
+pub use salt::{Salt, Tree};
+
+#[cfg(test)]
+mod tests;
