@@ -1,0 +1,46 @@
+//! Benches and long runs: which crate's target stands behind each name.
+//!
+//! Rules: benches run in the one profile of devnet and tests, so that nothing is compiled twice
+//! and the figures are those a user of a fresh clone gets; each writes `target/bench/NAME.json`.
+//! Never here: the measuring itself.
+
+use crate::{cargo, run};
+use anyhow::{Result, bail};
+
+/// Name of a bench, the crate that holds it, and what it measures.
+const BENCHES: &[(&str, &str, &str)] = &[
+    ("accuracy", "engine", "MiniLM in integers beside a plain float forward"),
+    ("inference", "engine", "milliseconds per embedding, by backend and threads"),
+    ("ledger", "ledger", "transactions applied per second"),
+    ("chain", "chain", "transfers per second through one embedded validator"),
+];
+
+/// Prints the benches.
+pub(crate) fn list() -> Result<()> {
+    for (name, _, what) in BENCHES {
+        println!("{name:12} {what}");
+    }
+    Ok(())
+}
+
+/// Runs one bench.
+fn start(name: &str, package: &str) -> Result<()> {
+    run(cargo().args(["bench", "--profile", "dev", "-p", package, "--bench", name]))
+}
+
+/// Runs the bench of that name.
+pub(crate) fn run_bench(name: &str) -> Result<()> {
+    match BENCHES.iter().find(|(known, _, _)| *known == name) {
+        Some((name, package, _)) => start(name, package),
+        None => {
+            let known: Vec<_> = BENCHES.iter().map(|(name, _, _)| *name).collect();
+            bail!("no bench is called {name:?}; there are {known:?}")
+        }
+    }
+}
+
+/// The long runs: every ignored test whose name contains `soak`.
+pub(crate) fn soak() -> Result<()> {
+    let filter = ["--run-ignored", "only", "-E", "test(soak)", "--no-fail-fast"];
+    run(cargo().args(["nextest", "run", "--workspace", "--no-capture"]).args(filter))
+}
