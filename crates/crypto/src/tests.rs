@@ -213,7 +213,7 @@ fn totals_that_overflow_are_refused() {
 
 proptest! {
     #[test]
-    fn any_bytes_decode_to_a_proof_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn any_bytes_are_a_proof_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let _ = borsh::from_slice::<RangeProof>(&bytes);
         if let Ok(path) = borsh::from_slice::<SumPath>(&bytes) {
             let all = sum_leaves(3);

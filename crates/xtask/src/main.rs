@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
 };
 
 const HELP: &str = "\
@@ -24,7 +24,17 @@ cargo xtask tidy [--write]  rules of the tree; --write renews the generated tabl
 cargo xtask bench [NAME]    measure against the bars; table and target/bench/NAME.json
 cargo xtask soak            the long runs behind the short ones of the tests";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
     env::set_current_dir(root()).context("the repository's root")?;
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();

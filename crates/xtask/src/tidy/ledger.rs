@@ -18,7 +18,7 @@ pub(super) fn check(files: &[File], findings: &mut Findings) {
             let file = format!("{folder}{part}.rs");
             let nested = format!("{folder}{part}/mod.rs");
             if !own.iter().any(|f| f.path == file || f.path == nested) {
-                findings.push(&folder, format!("has no {part}.rs; all modules have the same files"));
+                findings.push(&folder, format!("has no {part}.rs, as every module has"));
             }
         }
         rules(&folder, &own, findings);
@@ -35,7 +35,7 @@ fn rules(folder: &str, own: &[&File], findings: &mut Findings) {
     let mut number = 1;
     while head.contains(&format!("R{number}:")) || head.contains(&format!("**R{number}**")) {
         if !tests.contains(&format!("fn r{number}_")) {
-            findings.push(folder, format!("rule R{number} has no test whose name begins r{number}_"));
+            findings.push(folder, format!("no test of rule R{number} begins r{number}_"));
         }
         number += 1;
     }
