@@ -1,0 +1,37 @@
+//! What can go wrong when a model is loaded or run.
+
+/// An engine that cannot be loaded, or a run that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Kernels for another processor.
+    #[error("this machine's processor has no {backend}; leave the backend open to use what it has")]
+    BackendMissing {
+        /// The backend asked for.
+        backend: &'static str,
+    },
+    /// A number of threads outside the limits.
+    #[error("{threads} threads were asked for; between 1 and {limit} are possible")]
+    Threads {
+        /// What was asked for.
+        threads: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Threads that the system does not give.
+    #[error("the worker threads could not be started: {reason}")]
+    Pool {
+        /// What the system says.
+        reason: String,
+    },
+    /// More runs at once than an engine takes.
+    #[error("{jobs} runs were handed over at once, the limit is {limit}")]
+    Batch {
+        /// Runs given.
+        jobs: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// A job that the model cannot run.
+    #[error(transparent)]
+    Run(#[from] model::RunError),
+}

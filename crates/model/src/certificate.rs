@@ -1,0 +1,240 @@
+//! Certificates: which ops may be computed in narrow integers without changing a bit.
+//!
+//! The normative ops are exact and clamp. Where the weights show that no input can reach the clamp
+//! or leave 32 bits, a kernel may drop the clamp and let partial sums wrap: two's-complement
+//! addition is a ring, so only the final value has to fit. Every executor computes these from the
+//! integers it loaded; a file cannot claim them, and nothing on a ledger rests on them.
+//!
+//! Behind a norm the bound is Cauchy–Schwarz: its output is `z_k·G_k + β_k + ε_k` with ‖z‖ < 1 and
+//! |ε| ≤ ½, hence `|Σ w·y| ≤ √Σ(w·G)² + |Σ w·β| + ½Σ|w|`. Elsewhere it is Σ|w|·max|a|.
+
+use crate::constants::{A16_MIN, HALF_WIDE, SHIFT, SHIFT_WIDE};
+use crate::graph::{Op, ValueId};
+use crate::int::{Int, sum};
+use crate::layout::size;
+use crate::model::Model;
+use crate::rows::head;
+use crate::weights::{Channel, Channels, OpWeights};
+
+/// What is certain of one op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// Nothing to say.
+    Nothing,
+    /// A linear op: whether `m·acc + B` lies in i32 for every input, and its largest magnitude.
+    Linear {
+        /// Whether the whole requantise may run in wrapping i32, without clamp.
+        narrow: bool,
+        /// Bound on |m·acc + B|.
+        worst: i128,
+    },
+    /// A gated residual: whether the products stay below 2^30, and the sum inside i64.
+    Gate {
+        /// Whether both hold.
+        narrow: bool,
+    },
+    /// An attention.
+    Attention {
+        /// Whether scores fit i32.
+        scores: bool,
+        /// Whether 64 weighted values fit i32 and the averages need no clamp.
+        averages: bool,
+    },
+}
+
+/// Certificates of all ops of a model, in order.
+pub fn certify(model: &Model) -> Vec<Certificate> {
+    let mut known: Vec<Bound> = Vec::new();
+    let mut certificates = Vec::new();
+    for (op, weights) in model.graph().ops.iter().zip(&model.weights().ops) {
+        let view = View { model, known: &known };
+        let (certificate, bound) = view.op(op, weights);
+        certificates.push(certificate);
+        known.push(bound);
+    }
+    certificates
+}
+
+/// What is known of a value's elements.
+#[derive(Clone, Debug)]
+enum Bound {
+    /// No more than their type says.
+    Unknown,
+    /// Largest magnitude of each channel.
+    Channels(Vec<Int>),
+    /// The output of a norm that never clamps.
+    Norm { gains: Vec<i32>, biases: Vec<i64>, channels: Vec<Int> },
+}
+
+struct View<'a> {
+    model: &'a Model,
+    known: &'a [Bound],
+}
+
+impl View<'_> {
+    fn op(&self, op: &Op, weights: &OpWeights) -> (Certificate, Bound) {
+        match (op, weights) {
+            (Op::Norm { .. }, OpWeights::Norm { gains, biases }) => {
+                (Certificate::Nothing, norm_bound(gains, biases))
+            }
+            (Op::Linear { input, .. }, OpWeights::Channels(channels)) => {
+                self.linear(*input, channels)
+            }
+            (Op::Table { table, .. }, _) => {
+                let table = self.model.weights().tables.get(size(*table));
+                let entries = table.map_or(&[][..], Vec::as_slice);
+                let most = entries.iter().map(|entry| Int::from(*entry).abs()).max();
+                let width = self.model.shapes().get(self.known.len()).map_or(0, |s| size(s.width));
+                (Certificate::Nothing, Bound::Channels(vec![most.unwrap_or(Int::ZERO); width]))
+            }
+            (Op::GateResidual { gate, up, .. }, OpWeights::Channels(channels)) => {
+                let products: Vec<Int> = self
+                    .channels(*gate, channels.weights.width())
+                    .into_iter()
+                    .zip(self.channels(*up, channels.weights.width()))
+                    .map(|(gate, up)| gate * up)
+                    .collect();
+                (Certificate::Gate { narrow: gate_is_narrow(channels, &products) }, Bound::Unknown)
+            }
+            (Op::Rope { input, heads }, _) => {
+                (Certificate::Nothing, self.rope(*input, size(*heads)))
+            }
+            (Op::Attention { .. }, _) => self.attention(op),
+            _ => (Certificate::Nothing, Bound::Unknown),
+        }
+    }
+
+    /// Largest magnitude of each of the `width` channels of a value.
+    fn channels(&self, value: ValueId, width: usize) -> Vec<Int> {
+        match self.known.get(size(value)) {
+            Some(Bound::Channels(channels) | Bound::Norm { channels, .. }) => channels.clone(),
+            _ => vec![-Int::from(A16_MIN); width],
+        }
+    }
+
+    fn linear(&self, input: ValueId, channels: &Channels) -> (Certificate, Bound) {
+        let limits = self.channels(input, channels.weights.width());
+        let bounds: Vec<Int> = channels
+            .iter()
+            .map(|channel| {
+                let sum = match self.known.get(size(input)) {
+                    Some(Bound::Norm { gains, biases, .. }) => {
+                        cauchy_schwarz(channel.weights, gains, biases)
+                    }
+                    _ => absolute(channel.weights, &limits),
+                };
+                worst(&channel, sum)
+            })
+            .collect();
+        let most = bounds.iter().copied().max().unwrap_or(Int::ZERO);
+        let narrow = most < Int::power_of_two(31);
+        let clamp = -Int::from(A16_MIN);
+        let outputs =
+            bounds.into_iter().map(|v| v.div_ceil(Int::power_of_two(SHIFT)).min(clamp)).collect();
+        (Certificate::Linear { narrow, worst: most.get() }, Bound::Channels(outputs))
+    }
+
+    /// A rotation keeps the norm of each pair; rounding adds at most 1.
+    fn rope(&self, input: ValueId, heads: usize) -> Bound {
+        let pairs = size(self.model.graph().rope_pairs);
+        let width = pairs.saturating_mul(2);
+        let limits = self.channels(input, width.saturating_mul(heads));
+        let mut out = Vec::new();
+        for index in 0..heads {
+            let (first, second) =
+                head(&limits, index, width).split_at_checked(pairs).unwrap_or((&[], &[]));
+            let norms: Vec<Int> = first
+                .iter()
+                .zip(second)
+                .map(|(a, b)| (*a * *a + *b * *b).sqrt_ceil() + Int::from(1_u32))
+                .map(|norm| norm.min(-Int::from(A16_MIN)))
+                .collect();
+            out.extend_from_slice(&norms);
+            out.extend_from_slice(&norms);
+        }
+        Bound::Channels(out)
+    }
+
+    fn attention(&self, op: &Op) -> (Certificate, Bound) {
+        let Op::Attention { queries, keys, values, heads, key_heads, .. } = *op else {
+            return (Certificate::Nothing, Bound::Unknown);
+        };
+        let width = self.model.shapes().get(size(queries)).map_or(0, |shape| size(shape.width));
+        let head_width = width.checked_div(size(heads)).unwrap_or(0);
+        let key_width = head_width.saturating_mul(size(key_heads));
+        let group = size(heads).checked_div(size(key_heads)).unwrap_or(1);
+        let (queries, keys) = (self.channels(queries, width), self.channels(keys, key_width));
+        let values = self.channels(values, key_width);
+        let square = |limits: &[Int]| sum(limits.iter().map(|limit| *limit * *limit));
+        let mut scores = true;
+        let mut averages = Vec::new();
+        for index in 0..size(heads) {
+            let key_head = index.checked_div(group).unwrap_or(0);
+            let (query, key) =
+                (head(&queries, index, head_width), head(&keys, key_head, head_width));
+            scores &= square(query) * square(key) < Int::power_of_two(62);
+            averages.extend_from_slice(head(&values, key_head, head_width));
+        }
+        let narrow = averages.iter().all(|value| *value <= Int::from(8_191_u32));
+        let most = |value: Int| Int::from(4_u32) * value + Int::from(1_u32);
+        let bounds =
+            averages.into_iter().map(|value| most(value).min(-Int::from(A16_MIN))).collect();
+        (Certificate::Attention { scores, averages: narrow }, Bound::Channels(bounds))
+    }
+}
+
+/// `|G| + |β| + 1 ≤ 32,767` for every channel means that the norm never clamps.
+fn norm_bound(gains: &[i32], biases: &[i64]) -> Bound {
+    let channels: Vec<Int> = gains
+        .iter()
+        .zip(biases)
+        .map(|(gain, bias)| {
+            let beta = (Int::from(*bias) - Int::from(HALF_WIDE)).abs();
+            let one = Int::from(1_u32);
+            Int::from(*gain).abs() + beta.div_ceil(Int::power_of_two(SHIFT_WIDE)) + one
+        })
+        .collect();
+    if channels.iter().all(|limit| *limit < -Int::from(A16_MIN)) {
+        Bound::Norm { gains: gains.to_vec(), biases: biases.to_vec(), channels }
+    } else {
+        Bound::Unknown
+    }
+}
+
+/// Bound on |Σ w·y| for y the output of a norm.
+fn cauchy_schwarz(weights: &[i8], gains: &[i32], biases: &[i64]) -> Int {
+    let mut squares = Int::ZERO;
+    let mut offset = Int::ZERO;
+    let mut magnitude = Int::ZERO;
+    for (w, (gain, bias)) in weights.iter().zip(gains.iter().zip(biases)) {
+        let w = Int::from(*w);
+        let scaled = w * Int::from(*gain);
+        squares = squares + scaled * scaled;
+        offset = offset + w * (Int::from(*bias) - Int::from(HALF_WIDE));
+        magnitude = magnitude + w.abs();
+    }
+    let one = Int::from(1_u32);
+    squares.sqrt_ceil()
+        + offset.abs().div_ceil(Int::power_of_two(SHIFT_WIDE))
+        + magnitude.div_ceil(Int::from(2_u32))
+        + one
+}
+
+/// Bound on |Σ w·a| for |a_k| ≤ limits_k.
+fn absolute(weights: &[i8], limits: &[Int]) -> Int {
+    sum(weights.iter().zip(limits).map(|(w, limit)| Int::from(*w).abs() * *limit))
+}
+
+/// Bound on |m·acc + B| for |acc| ≤ `sum`.
+fn worst(channel: &Channel<'_>, sum: Int) -> Int {
+    Int::from(channel.multiplier) * sum + Int::from(channel.bias).abs()
+}
+
+fn gate_is_narrow(channels: &Channels, products: &[Int]) -> bool {
+    let small = products.iter().all(|product| *product < Int::power_of_two(30));
+    small
+        && channels.iter().all(|channel| {
+            let stream = Int::from(channel.stream).abs() * Int::power_of_two(26);
+            worst(&channel, absolute(channel.weights, products)) + stream < Int::power_of_two(63)
+        })
+}

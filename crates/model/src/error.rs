@@ -1,0 +1,172 @@
+//! Why a manifest, graph, file or run is refused. Each variant names what, and the bound it broke.
+
+use crypto::Digest;
+
+/// A model that cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// Bytes that are not the canonical encoding.
+    #[error("{what} is not in canonical encoding: {reason}")]
+    Encoding {
+        /// Which part.
+        what: &'static str,
+        /// What the decoder found.
+        reason: String,
+    },
+    /// More of something than the format admits.
+    #[error("{what} is {value}, the limit is {limit}")]
+    TooLarge {
+        /// Which quantity.
+        what: &'static str,
+        /// What was found.
+        value: u64,
+        /// The most that is legal.
+        limit: u64,
+    },
+    /// Less of something than makes sense.
+    #[error("{what} is {value}, at least {least} is needed")]
+    TooSmall {
+        /// Which quantity.
+        what: &'static str,
+        /// What was found.
+        value: u64,
+        /// The least that is legal.
+        least: u64,
+    },
+    /// Made for other arithmetic.
+    #[error(
+        "semantics version {found} is not supported; this program computes version {supported}"
+    )]
+    Semantics {
+        /// The manifest's.
+        found: u16,
+        /// This crate's.
+        supported: u16,
+    },
+    /// A hash in the manifest that its content does not have.
+    #[error(
+        "{what} does not match the manifest: it hashes to {found}, the manifest says {declared}"
+    )]
+    Root {
+        /// Which root.
+        what: &'static str,
+        /// What the content hashes to.
+        found: Digest,
+        /// What the manifest says.
+        declared: Digest,
+    },
+    /// An op that reads a value of the wrong sort, or one that is not there.
+    #[error("op {op} reads value {value}: {reason}")]
+    Operand {
+        /// Index of the op.
+        op: usize,
+        /// The value it names.
+        value: u32,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An op where it may not stand, or with attributes that do not fit each other.
+    #[error("op {op}: {reason}")]
+    Op {
+        /// Index of the op.
+        op: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A weight type whose number is reserved.
+    #[error("op {op} uses 4-bit grouped weights, which are reserved and not supported yet")]
+    ReservedWeights {
+        /// Index of the op.
+        op: usize,
+    },
+    /// Boundaries that do not cut the graph into blocks.
+    #[error("boundary {boundary}: {reason}")]
+    Boundary {
+        /// Index in the list of boundaries.
+        boundary: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A stop id outside the vocabulary, out of order, or where nothing is generated.
+    #[error("stop id {id}: {reason}")]
+    StopId {
+        /// The id.
+        id: u32,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A licence that is empty or not printable ASCII.
+    #[error("the licence must be a non-empty expression in printable ASCII")]
+    Licence,
+    /// A file longer or shorter than its header says.
+    #[error("the tensors take {expected} bytes, the file has {found}")]
+    Length {
+        /// What the graph implies.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// A number in a tensor outside its type.
+    #[error("op {op}: {what} is {value}, outside its range")]
+    Range {
+        /// Index of the op.
+        op: usize,
+        /// Which tensor.
+        what: &'static str,
+        /// The number.
+        value: i64,
+    },
+    /// Parts handed over in a shape that the graph does not have.
+    #[error("{what} does not have the shape that the graph implies")]
+    Shape {
+        /// Which part.
+        what: &'static str,
+    },
+}
+
+/// A run that cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// No input at all.
+    #[error("the input is empty; at least one token is needed")]
+    EmptyInput,
+    /// More input than the model takes.
+    #[error("the input has {tokens} tokens, the model takes at most {limit}")]
+    InputTooLong {
+        /// Tokens given.
+        tokens: usize,
+        /// The manifest's `max_input`.
+        limit: u32,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token id {id} at position {position} is outside the vocabulary of {vocabulary}")]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Where it stands.
+        position: usize,
+        /// Ids are below this.
+        vocabulary: u32,
+    },
+    /// A generation of nothing.
+    #[error("max_tokens is 0; at least 1 is needed")]
+    NoTokens,
+    /// More stop ids than a request may carry.
+    #[error("{given} stop ids were given, at most {limit} are allowed")]
+    TooManyStopIds {
+        /// Ids given.
+        given: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// A sampling field outside its range.
+    #[error("{field} is {value}, at most {limit} is allowed")]
+    Sampling {
+        /// Which field.
+        field: &'static str,
+        /// What was given.
+        value: u16,
+        /// The most that is legal.
+        limit: u16,
+    },
+}

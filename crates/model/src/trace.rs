@@ -1,0 +1,84 @@
+//! The coarse trace: one leaf per position and boundary, and what is emitted, in an order in which
+//! each leaf depends only on earlier ones.
+//!
+//! Causal models go position by position: boundaries 0…L, then, from the last input position on,
+//! the token emitted there. Models of full reach go boundary by boundary over all positions, then
+//! the output row. The root is a function of model, input and parameters alone, however the run is
+//! scheduled; runs of different length compare over their common prefix.
+
+use crypto::{Digest, Domain, hash_bytes, merkle};
+
+use crate::constants::PIECE;
+
+/// Leaf of an activation row: the Merkle root over its pieces.
+pub fn a16_leaf(row: &[i16]) -> Digest {
+    leaf(row, |value| value.to_le_bytes())
+}
+
+/// Leaf of a residual row or of the output row.
+pub fn i32_leaf(row: &[i32]) -> Digest {
+    leaf(row, |value| value.to_le_bytes())
+}
+
+/// Leaf of an emitted token.
+pub fn token_leaf(token: u32) -> Digest {
+    merkle::root(&[hash_bytes(Domain::TraceLeaf, &token.to_le_bytes())])
+}
+
+fn leaf<T: Copy, const N: usize>(row: &[T], encode: impl Fn(T) -> [u8; N]) -> Digest {
+    let mut bytes = Vec::new();
+    let mut pieces = Vec::new();
+    for piece in row.chunks(PIECE) {
+        bytes.clear();
+        bytes.extend(piece.iter().flat_map(|value| encode(*value)));
+        pieces.push(hash_bytes(Domain::TraceLeaf, &bytes));
+    }
+    merkle::root(&pieces)
+}
+
+/// Boundary leaves of one run, position by position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// One list per boundary, one leaf per position.
+    boundaries: Vec<Vec<Digest>>,
+}
+
+impl Trace {
+    /// An empty trace of `boundaries` boundaries.
+    pub fn new(boundaries: usize) -> Self {
+        Self { boundaries: vec![Vec::new(); boundaries] }
+    }
+
+    /// Adds the leaf of the next position at `boundary`.
+    pub fn push(&mut self, boundary: usize, leaf: Digest) {
+        if let Some(leaves) = self.boundaries.get_mut(boundary) {
+            leaves.push(leaf);
+        }
+    }
+
+    /// Positions of which every boundary is known.
+    pub fn positions(&self) -> usize {
+        self.boundaries.iter().map(Vec::len).min().unwrap_or(0)
+    }
+
+    /// Root of a causal run of `n_in` input tokens that emitted `tokens`.
+    pub fn causal_root(&self, n_in: usize, tokens: &[u32]) -> Digest {
+        let positions = n_in.saturating_add(tokens.len().max(1)).saturating_sub(1);
+        let mut leaves = Vec::new();
+        let mut emitted = tokens.iter();
+        for position in 0..positions {
+            leaves.extend(self.boundaries.iter().filter_map(|list| list.get(position)));
+            if position.saturating_add(1) >= n_in {
+                leaves.extend(emitted.next().map(|token| token_leaf(*token)));
+            }
+        }
+        merkle::root(&leaves)
+    }
+
+    /// Root of a run of full reach that gave `row`.
+    pub fn full_root(&self, row: &[i32]) -> Digest {
+        let mut leaves: Vec<Digest> = self.boundaries.iter().flatten().copied().collect();
+        leaves.push(i32_leaf(row));
+        merkle::root(&leaves)
+    }
+}
