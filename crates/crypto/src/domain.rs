@@ -113,4 +113,6 @@ domains! {
     HttpBody = "http-body.1",
     /// A key file's checksum.
     KeyFile = "key-file.1",
+    /// A snapshot of the state.
+    Snapshot = "snapshot.1",
 }

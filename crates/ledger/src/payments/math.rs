@@ -1,0 +1,41 @@
+//! Payments: pure formulas.
+
+use super::schema::Params;
+use crate::params::Windows;
+use units::{Coin, Credit, Millis, Overflow, Rounding};
+
+/// The fee of a claim: fixed, plus per lane.
+///
+/// # Errors
+/// [`Overflow`] only under parameters beyond their bounds.
+pub fn claim_fee(lanes: usize, params: &Params) -> Result<Coin, Overflow> {
+    let lanes = u128::try_from(lanes).map_err(|_| Overflow)?;
+    let per_lane = params.claim_lane_fee.mul_div(lanes, 1, Rounding::Up)?;
+    params.claim_fee.checked_add(per_lane)
+}
+
+/// The part of a claim's fee that is paid first, rounded down: the dust waits with the rest
+/// (R13).
+///
+/// # Errors
+/// Never: a share is at most the whole.
+pub fn base(fee: Credit, params: &Params) -> Result<Credit, Overflow> {
+    params.base_pay.of(fee.get(), Rounding::Down).map(Credit::new)
+}
+
+/// The clock at which the base of a claim is paid, whose seed came at `drawn` (R13).
+///
+/// # Errors
+/// [`Overflow`] at the end of time.
+pub fn base_due(drawn: Millis, windows: &Windows) -> Result<Millis, Overflow> {
+    Millis::total([drawn, windows.open, windows.commit, windows.reveal])
+}
+
+/// The clock at which the rest is paid: the end of the challenge window after filing, or the
+/// base's if that is later (R13).
+///
+/// # Errors
+/// [`Overflow`] at the end of time.
+pub fn rest_due(filed: Millis, base_due: Millis, windows: &Windows) -> Result<Millis, Overflow> {
+    Ok(filed.checked_add(windows.challenge)?.max(base_due))
+}

@@ -1,0 +1,211 @@
+//! Payments: the stored records, and reading them.
+
+use super::schema::{ALLOCATIONS, CLAIMS, DEPOSITS, LANES, LaneId};
+use crate::store::{Corrupt, Read};
+use borsh::{BorshDeserialize, BorshSerialize};
+use crypto::{AccountId, Digest, OperatorId, PublicKey, merkle, merkle_sum::Sums};
+use serde::{Deserialize, Serialize};
+use units::{Coin, Credit, Epoch, Height, Millis, Overflow, Round};
+
+/// What a payer has locked for payments.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct Deposit {
+    /// All of it. Invariant: what `credits` holds as locked (R1).
+    pub balance: Credit,
+    /// What live allocations may still cash. Invariant: their sum, at most `balance` (R2).
+    pub reserved: Credit,
+    /// Number of the next allocation. Invariant: above all live ones (R3).
+    pub next_allocation: u64,
+}
+
+/// A promise to one operator.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Allocation {
+    /// To whom.
+    pub operator: OperatorId,
+    /// Whose vouchers draw on it.
+    pub signer: PublicKey,
+    /// Up to how much.
+    pub limit: Credit,
+    /// What claims have cashed. Invariant: at most `limit`.
+    pub cashed: Credit,
+    /// The clock from which nothing is cashed on it.
+    pub expires: Millis,
+}
+
+impl Allocation {
+    /// What may still be cashed, were it not to expire.
+    ///
+    /// # Errors
+    /// [`Overflow`] never, by the invariant of `cashed`.
+    pub fn left(&self) -> Result<Credit, Overflow> {
+        self.limit.checked_sub(self.cashed)
+    }
+}
+
+/// What a lane was claimed for.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct Lane {
+    /// The last receipt claimed. Only grows (R8).
+    pub sequence: u64,
+    /// The fees of all receipts up to it. Only grows (R8).
+    pub cumulative: Credit,
+}
+
+/// How far a claim has come.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Stage {
+    /// Filed; waits for the seed of its draw.
+    Filed = 0,
+    /// The seed came; its windows run.
+    Drawn = 1,
+    /// The base is paid.
+    BasePaid = 2,
+    /// All is paid.
+    Settled = 3,
+}
+
+/// A claim as filed, and how far it has come. One state proof of it tells a stranger who stood
+/// behind which receipts with which key and bond (R11).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct ClaimRecord {
+    /// Who claims.
+    pub operator: OperatorId,
+    /// Who owned the operator, and is paid.
+    pub owner: AccountId,
+    /// The box key that signed the receipts.
+    pub box_key: PublicKey,
+    /// Its version.
+    pub key_epoch: u32,
+    /// What the operator had bonded at filing.
+    pub bond: Coin,
+    /// The period claimed.
+    pub epoch: Epoch,
+    /// Root of the Merkle-sum tree over the receipts.
+    pub root: Digest,
+    /// What the tree adds up to.
+    pub totals: Sums,
+    /// Merkle root over the [`LaneRange`]s, in the order of the claim's lanes: together with the
+    /// tree it shows which receipts of a lane were left out.
+    pub ranges_root: Digest,
+    /// How many lanes.
+    pub lanes: u32,
+    /// The block that filed it.
+    pub filed_height: Height,
+    /// The clock at filing.
+    pub filed: Millis,
+    /// The round whose seed draws from it (R12).
+    pub draw_round: Round,
+    /// The clock at which that seed came.
+    pub drawn: Option<Millis>,
+    /// How far it has come.
+    pub stage: Stage,
+    /// What was settled of the fee so far.
+    pub paid: Credit,
+}
+
+/// The receipts of one lane in a claim.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct LaneRange {
+    /// Who paid.
+    pub payer: AccountId,
+    /// Which of the payer's lanes to the claim's operator.
+    pub lane: u32,
+    /// The first receipt.
+    pub first: u64,
+    /// The last receipt.
+    pub last: u64,
+    /// Their fees.
+    pub delta: Credit,
+}
+
+impl LaneRange {
+    /// Its leaf under [`ClaimRecord::ranges_root`].
+    #[must_use]
+    pub fn leaf(&self) -> Digest {
+        merkle::leaf(&borsh::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// A payer's deposit; nothing if it has none.
+///
+/// # Errors
+/// [`Corrupt`] for a damaged record.
+pub fn deposit(state: &impl Read, payer: &AccountId) -> Result<Deposit, Corrupt> {
+    Ok(state.get(&DEPOSITS, payer)?.unwrap_or_default())
+}
+
+/// A live allocation, or `None` if it never was or was released.
+///
+/// # Errors
+/// [`Corrupt`] for a damaged record.
+pub fn allocation(
+    state: &impl Read,
+    payer: &AccountId,
+    number: u64,
+) -> Result<Option<Allocation>, Corrupt> {
+    state.get(&ALLOCATIONS, &(*payer, number))
+}
+
+/// What a lane was claimed for; nothing if it never was.
+///
+/// # Errors
+/// [`Corrupt`] for a damaged record.
+pub fn lane(state: &impl Read, id: &LaneId) -> Result<Lane, Corrupt> {
+    Ok(state.get(&LANES, id)?.unwrap_or_default())
+}
+
+/// A claim, or `None` if there is none or it was forgotten.
+///
+/// # Errors
+/// [`Corrupt`] for a damaged record.
+pub fn claim(
+    state: &impl Read,
+    operator: &OperatorId,
+    epoch: Epoch,
+) -> Result<Option<ClaimRecord>, Corrupt> {
+    state.get(&CLAIMS, &(*operator, epoch))
+}

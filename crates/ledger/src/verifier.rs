@@ -1,0 +1,136 @@
+//! The ports: what the ledger asks of code it does not contain.
+//!
+//! Rules: a port is a trait object handed to `apply_block`; its answer is a pure function of
+//! its arguments, the same on every machine; each question has a declared cost that the fee
+//! of its transaction covers. Never here: an implementation that trusts.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use crypto::{Digest, ModelId, PublicKey, Signature, verify_batch};
+use serde::{Deserialize, Serialize};
+use units::Text;
+
+/// What the network needs to know of a model, computed from its manifest and graph and never
+/// declared by its publisher.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// Hash of the manifest.
+    pub model: ModelId,
+    /// Version of the arithmetic it is defined in; 0 is the draft.
+    pub semantics: u16,
+    /// What it maps to what.
+    pub task: Task,
+    /// Root over the graph's encoding.
+    pub graph_root: Digest,
+    /// Root over all weights: no two registered models share one.
+    pub weight_root: Digest,
+    /// Hash of everything between text, image or sound and the input ids.
+    pub preprocess: Digest,
+    /// Multiply-adds per position.
+    pub macs_per_position: u64,
+    /// Multiply-adds per emitted token beyond its position (the output layer).
+    pub macs_per_output: u64,
+    /// Multiply-adds per attended pair of positions.
+    pub macs_per_pair: u64,
+    /// Most input positions a request may have.
+    pub max_input: u32,
+    /// Most positions of input and output together.
+    pub max_positions: u32,
+    /// Number of token ids.
+    pub vocabulary: u32,
+    /// Width of an output row; 0 where tokens are emitted.
+    pub output_width: u32,
+}
+
+/// The kind of answer a model gives.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Task {
+    /// Token ids to further token ids.
+    Generate = 0,
+    /// Token ids to one row.
+    Embed = 1,
+}
+
+/// The longest reason of the machine gate.
+pub const REASON_BYTES_MAX: usize = 200;
+
+/// Why the machine gate refuses a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ModelRejected {
+    /// What is wrong and where, for the publisher.
+    pub reason: Text<REASON_BYTES_MAX>,
+}
+
+impl ModelRejected {
+    /// From a text of any length; what exceeds the bound is cut at a character.
+    #[must_use]
+    pub fn new(reason: &str) -> Self {
+        let mut end = reason.len().min(REASON_BYTES_MAX);
+        while !reason.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        let reason = reason.get(..end).unwrap_or_default();
+        Self { reason: Text::new(reason).unwrap_or_default() }
+    }
+}
+
+/// Knowledge of models. Bound to the canonical semantics by the node.
+pub trait Verifier: Sync {
+    /// The machine gate: decodes, checks op set, shapes and limits, and computes the facts.
+    ///
+    /// Cost: linear in the bytes, which the registry bounds and charges for.
+    ///
+    /// # Errors
+    /// [`ModelRejected`] with the reason; never a panic, whatever the bytes.
+    fn inspect_model(&self, manifest: &[u8], graph: &[u8]) -> Result<ModelFacts, ModelRejected>;
+}
+
+/// Signature checks. Bound to ed25519 under ZIP-215 everywhere but in the simulator, which
+/// signs nothing.
+pub trait Signatures: Sync {
+    /// Whether `signature` is by `key` on `digest`.
+    ///
+    /// Cost: about 30 µs.
+    fn verify(&self, key: &PublicKey, digest: &Digest, signature: &Signature) -> bool;
+
+    /// Whether all are good: the same answer as one by one, a third of the cost.
+    fn verify_all(&self, items: &[(PublicKey, Digest, Signature)]) -> bool;
+}
+
+/// The one signature scheme of the network.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ed25519;
+
+impl Signatures for Ed25519 {
+    fn verify(&self, key: &PublicKey, digest: &Digest, signature: &Signature) -> bool {
+        key.verify_digest(digest, signature).is_ok()
+    }
+
+    fn verify_all(&self, items: &[(PublicKey, Digest, Signature)]) -> bool {
+        verify_batch(items).is_ok()
+    }
+}
+
+/// All ports, as a block gets them.
+#[derive(Clone, Copy)]
+pub struct Ports<'a> {
+    /// Knowledge of models.
+    pub verifier: &'a dyn Verifier,
+    /// Signature checks.
+    pub signatures: &'a dyn Signatures,
+}
