@@ -40,6 +40,8 @@ pub(crate) mod invariants;
 pub mod math;
 pub mod schema;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use math::{Shares, coin_worth, credit_worth, split};
 pub use schema::{Error, Event, HOLDINGS, PAYOUTS, PRICE, Params, QUEUE, TOTALS, Tx};

@@ -31,6 +31,8 @@ pub(crate) mod invariants;
 pub mod math;
 pub mod schema;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use schema::{
     Error, Event, GRAPHS, MANIFESTS, MODELS, NAMES, PUBLISHERS, Params, Publication, Tx, WEIGHTS,

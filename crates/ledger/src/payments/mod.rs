@@ -54,6 +54,8 @@ pub(crate) mod invariants;
 pub mod math;
 pub mod schema;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use schema::{
     ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWS, DUE, Error, Event, LANES, Params,

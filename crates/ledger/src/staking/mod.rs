@@ -38,6 +38,8 @@ pub(crate) mod invariants;
 pub mod math;
 pub mod schema;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use schema::{
     BONDS, BOX_KEYS, BondFloors, Error, Event, OPERATORS, Params, Registration, Tx, UNBONDING,
