@@ -73,4 +73,4 @@ pub use genesis::{Genesis, GenesisError};
 pub use params::Params;
 pub use store::{Read, State, Table, View, Writes};
 pub use transaction::{Authorized, Call, SignedTransaction, Transaction};
-pub use verifier::{Ed25519, ModelFacts, ModelRejected, Ports, Signatures, Verifier};
+pub use verifier::{Ed25519, ModelFacts, ModelRejected, Ports, Reach, Signatures, Task, Verifier};

@@ -9,7 +9,7 @@ pub use crate::{
     credits::schema::{HOLDINGS, PAYOUTS, PRICE, QUEUE, TOTALS},
     models::schema::{GRAPHS, MANIFESTS, MODELS, NAMES, PUBLISHERS, WEIGHTS},
     payments::schema::{
-        ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWS, DUE, LANES, READY,
+        ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWS, DUE, LANES, READY,
     },
     staking::schema::{BONDS, BOX_KEYS, OPERATORS, UNBONDING, UNBONDING_COUNT},
 };
@@ -58,6 +58,7 @@ pub const ALL: &[TableInfo] = &[
     DRAWS.info(),
     READY.info(),
     DUE.info(),
+    CLAIMED.info(),
 ];
 
 /// The table a key belongs to.

@@ -25,20 +25,48 @@ pub struct ModelFacts {
     pub weight_root: Digest,
     /// Hash of everything between text, image or sound and the input ids.
     pub preprocess: Digest,
+    /// Which positions a position attends to.
+    pub reach: Reach,
     /// Multiply-adds per position.
-    pub macs_per_position: u64,
-    /// Multiply-adds per emitted token beyond its position (the output layer).
-    pub macs_per_output: u64,
+    pub per_position: u64,
+    /// Multiply-adds per output, beyond its position.
+    pub per_output: u64,
     /// Multiply-adds per attended pair of positions.
-    pub macs_per_pair: u64,
+    pub per_pair: u64,
+    /// Blocks between the boundaries of the trace.
+    pub blocks: u32,
     /// Most input positions a request may have.
     pub max_input: u32,
     /// Most positions of input and output together.
     pub max_positions: u32,
     /// Number of token ids.
     pub vocabulary: u32,
-    /// Width of an output row; 0 where tokens are emitted.
-    pub output_width: u32,
+    /// Elements of the output row (embedding) or of the stream (generation).
+    pub width: u32,
+}
+
+/// Which positions a position attends to: it decides how many pairs a run has.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Reach {
+    /// Itself and those before it.
+    Causal = 0,
+    /// All.
+    Full = 1,
 }
 
 /// The kind of answer a model gives.

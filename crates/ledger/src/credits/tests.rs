@@ -205,7 +205,8 @@ fn r9_a_pot_that_owes_more_than_it_holds_is_a_broken_state_not_a_rejection() {
 
 fn whole_of(shares: &Shares) -> u128 {
     let Shares { operator, burned, audit, treasury, validators, insurance } = *shares;
-    [operator, burned, audit, treasury, validators, insurance].map(Coin::get).iter().sum()
+    let parts = [operator, burned, audit, treasury, validators, insurance];
+    parts.iter().fold(0, |whole, part| whole + part.get())
 }
 
 #[test]

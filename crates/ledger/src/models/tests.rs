@@ -11,7 +11,7 @@ use crate::{
     accounts::Pot,
     testing::{World, coins, digest, grant},
     transaction,
-    verifier::Task,
+    verifier::{Reach, Task},
 };
 use crypto::ModelId;
 use proptest::prelude::*;
@@ -29,13 +29,15 @@ fn facts(model: &str, weights: &str) -> ModelFacts {
         graph_root: digest("graph"),
         weight_root: digest(weights),
         preprocess: digest("preprocess"),
-        macs_per_position: 1,
-        macs_per_output: 2,
-        macs_per_pair: 3,
+        reach: Reach::Full,
+        per_position: 1,
+        per_output: 2,
+        per_pair: 3,
+        blocks: 6,
         max_input: 512,
         max_positions: 512,
         vocabulary: 30_522,
-        output_width: 384,
+        width: 384,
     }
 }
 

@@ -58,8 +58,8 @@ pub mod state;
 mod tests;
 
 pub use schema::{
-    ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWS, DUE, Error, Event, LANES, Params,
-    READY, Tx, messages,
+    ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWS, DUE, Error, Event, LANES,
+    Params, READY, Tx, messages,
 };
 pub use state::{
     Allocation, ClaimRecord, Deposit, Lane, LaneRange, Stage, allocation, claim, deposit, lane,

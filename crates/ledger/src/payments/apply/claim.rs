@@ -6,8 +6,8 @@
 use super::{
     super::{
         schema::{
-            ALLOCATIONS, CLAIMS, Claim, DEPOSITS, DRAWS, Error, Event, LANES, LaneClaim, LaneId,
-            Voucher,
+            ALLOCATIONS, CLAIMED, CLAIMS, Claim, DEPOSITS, DRAWS, Error, Event, LANES, LaneClaim,
+            LaneId, Voucher,
         },
         state::{Allocation, ClaimRecord, Lane, LaneRange, Stage, deposit, lane},
     },
@@ -20,10 +20,9 @@ use crate::{
     staking::{self, BoxKey, Operator},
     store::Read,
 };
-use core::ops::Bound;
-use crypto::{AccountId, Digest, OperatorId, PublicKey, Signature, merkle};
+use crypto::{AccountId, Digest, PublicKey, Signature, merkle};
 use std::collections::BTreeMap;
-use units::{Coin, Credit, Epoch, Overflow, Round};
+use units::{Coin, Credit, Overflow, Round};
 
 /// What the lanes of a claim come to, once checked.
 #[derive(Default)]
@@ -81,7 +80,7 @@ fn check_claimant(
     if epoch >= current {
         return Err(Error::PeriodOpen { epoch, current }.into());
     }
-    if let Some(last) = last_claimed(ctx, &id)?
+    if let Some(last) = ctx.get(&CLAIMED, &id)?
         && epoch <= last
     {
         return Err(Error::AlreadyClaimed { epoch, last }.into());
@@ -90,14 +89,6 @@ fn check_claimant(
     let box_key = box_key.filter(|key| key.is_good_for_claims(ctx.clock()));
     let box_key = box_key.ok_or(Error::BadKeyEpoch { key_epoch })?;
     Ok((operator, box_key))
-}
-
-/// The latest period an operator has a claim for.
-fn last_claimed(ctx: &Context<'_>, operator: &OperatorId) -> Result<Option<Epoch>, Failure> {
-    let low = CLAIMS.part(operator);
-    let high = CLAIMS.key_bytes(&(*operator, Epoch::MAX));
-    let last = ctx.last(Bound::Included(&low), Bound::Included(&high));
-    Ok(last.map(|(key, _)| CLAIMS.decode_key(key)).transpose()?.map(|(_, epoch)| epoch))
 }
 
 /// Checks every lane but for its signature, and adds up (R7–R9).
@@ -280,6 +271,7 @@ fn write(ctx: &mut Context<'_>, record: &ClaimRecord, tally: &Tally) -> Result<(
         credits::apply::charge(ctx, *payer, *taken)?;
     }
     let key = (record.operator, record.epoch);
+    ctx.put(&CLAIMED, &record.operator, &record.epoch)?;
     ctx.put(&CLAIMS, &key, record)?;
     ctx.put(&DRAWS, &(record.draw_round, key), &())
 }

@@ -28,6 +28,8 @@ pub const ALLOCATION_EXPIRIES: Table<(Millis, (AccountId, u64)), ()> =
 pub const LANES: Table<LaneId, Lane> = Table::new([5, 3], "payments.lanes");
 /// Claims by (operator, period).
 pub const CLAIMS: Table<(OperatorId, Epoch), ClaimRecord> = Table::new([5, 4], "payments.claims");
+/// The latest period each operator has claimed (R6). Never removed.
+pub const CLAIMED: Table<OperatorId, Epoch> = Table::new([5, 8], "payments.claimed");
 /// Claims that wait for the seed of a round (R12).
 pub const DRAWS: Table<(Round, (OperatorId, Epoch)), ()> = Table::new([5, 5], "payments.draws");
 /// Rounds whose seed came and whose claims are being taken up (R12).
