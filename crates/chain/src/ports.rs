@@ -4,7 +4,10 @@
 //! taken from its publisher; a model that the semantics refuses is refused with its reason.
 //! Never here: weights, economic rules.
 
-use ledger::{ModelFacts, ModelRejected, Verifier, verifier::Task};
+use ledger::{
+    ModelFacts, ModelRejected, Verifier,
+    verifier::{Reach, Task},
+};
 use model::Manifest;
 
 /// Knowledge of models.
@@ -16,9 +19,13 @@ impl Verifier for Models {
         let reject = |reason: &dyn std::fmt::Display| ModelRejected::new(&reason.to_string());
         let facts = model::inspect_bytes(manifest, graph).map_err(|error| reject(&error))?;
         let manifest: Manifest = borsh::from_slice(manifest).map_err(|error| reject(&error))?;
-        let (task, output_width) = match facts.task {
-            model::Task::Generate => (Task::Generate, 0),
-            model::Task::Embed => (Task::Embed, facts.width),
+        let task = match facts.task {
+            model::Task::Generate => Task::Generate,
+            model::Task::Embed => Task::Embed,
+        };
+        let reach = match facts.reach {
+            model::Reach::Causal => Reach::Causal,
+            model::Reach::Full => Reach::Full,
         };
         Ok(ModelFacts {
             model: manifest.id(),
@@ -27,13 +34,15 @@ impl Verifier for Models {
             graph_root: manifest.graph_root,
             weight_root: manifest.weight_root,
             preprocess: manifest.preprocess_hash,
-            macs_per_position: facts.per_position,
-            macs_per_output: facts.per_output,
-            macs_per_pair: facts.per_pair,
+            reach,
+            per_position: facts.per_position,
+            per_output: facts.per_output,
+            per_pair: facts.per_pair,
+            blocks: facts.blocks,
             max_input: facts.max_input,
             max_positions: facts.max_positions,
             vocabulary: facts.vocabulary,
-            output_width,
+            width: facts.width,
         })
     }
 }

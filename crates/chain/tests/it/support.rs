@@ -58,7 +58,13 @@ pub(crate) fn config(dir: &Path) -> Config {
     }
 }
 
+/// Starts a chain; `RUST_LOG` shows what it does.
 pub(crate) fn start(dir: &Path) -> Chain {
+    // A second call finds the first one's subscriber, which is the same.
+    let _set = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .try_init();
     chain::start(config(dir)).expect("the chain starts")
 }
 
