@@ -102,6 +102,18 @@ impl Sender {
         self.0.send(frame).await.map_err(|_| Error::Closed)
     }
 
+    /// Queues one frame if there is room now; says whether it did.
+    #[must_use]
+    pub fn try_send(&self, frame: Vec<u8>) -> bool {
+        frame.len() <= MAX_FRAME_BYTES && self.0.try_send(frame).is_ok()
+    }
+
+    /// Whether the connection has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Waits until the connection has ended.
     pub async fn closed(&self) {
         self.0.closed().await;
@@ -174,9 +186,10 @@ async fn read_frame<S: AsyncRead>(
             stream.read_exact(&mut frame).await?;
             Ok(frame)
         };
-        let frame = timeout_at(deadline, rest)
-            .await
-            .map_err(|_| Error::Timeout { step: "a frame", limit_ms: limits.frame.as_millis() })??;
+        let frame = timeout_at(deadline, rest).await.map_err(|_| Error::Timeout {
+            step: "a frame",
+            limit_ms: limits.frame.as_millis(),
+        })??;
         if !frame.is_empty() {
             return Ok(Some(frame));
         }

@@ -94,11 +94,7 @@ impl TlsListener {
     ///
     /// # Errors
     /// [`Error::Io`] if the address cannot be bound; [`Error::Identity`].
-    pub async fn bind(
-        address: SocketAddr,
-        key: &SecretKey,
-        limits: Limits,
-    ) -> Result<Self, Error> {
+    pub async fn bind(address: SocketAddr, key: &SecretKey, limits: Limits) -> Result<Self, Error> {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(identity(key)?)?));
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;

@@ -1,0 +1,19 @@
+//! What payers, operators and their tools share: talking to the chain, keys, money off chain,
+//! and checking what was answered.
+//!
+//! - [`rpc`], [`follow`], [`transactions`]: the chain's HTTP interface, watching it, sending to it.
+//! - [`keystore`]: secret keys on disk. [`store`]: a database whose writes share a sync.
+//! - [`lanes`]: the two ends of a payment lane, as pure state machines.
+//! - [`wire`]: the messages of a link.
+//! - [`openai`]: request bodies as users send them.
+//!
+//! Never here: an engine, HTTP servers, decisions about routing or price.
+
+pub mod follow;
+pub mod keystore;
+pub mod lanes;
+pub mod openai;
+pub mod rpc;
+pub mod store;
+pub mod transactions;
+pub mod wire;
