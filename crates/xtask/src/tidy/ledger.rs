@@ -33,14 +33,14 @@ fn rules(folder: &str, own: &[&File], findings: &mut Findings) {
     };
     let (head, tests) = (text_of("mod.rs"), text_of("tests.rs"));
     let mut number = 1;
-    while head.contains(&format!("R{number}:")) || head.contains(&format!("**R{number}**")) {
+    while head.contains(&format!("- R{number} ")) {
         if !tests.contains(&format!("fn r{number}_")) {
             findings.push(folder, format!("no test of rule R{number} begins r{number}_"));
         }
         number += 1;
     }
     if number == 1 {
-        findings.push(folder, "mod.rs numbers no rules (R1: …)");
+        findings.push(folder, "mod.rs numbers no rules (- R1 …)");
     }
 }
 
