@@ -5,10 +5,12 @@
 //! - [`keystore`]: secret keys on disk. [`store`]: a database whose writes share a sync.
 //! - [`lanes`]: the two ends of a payment lane, as pure state machines.
 //! - [`wire`]: the messages of a link.
+//! - [`bundle`]: all that a stranger needs to check an answer.
 //! - [`openai`]: request bodies as users send them.
 //!
 //! Never here: an engine, HTTP servers, decisions about routing or price.
 
+pub mod bundle;
 pub mod follow;
 pub mod keystore;
 pub mod lanes;
