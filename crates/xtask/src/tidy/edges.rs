@@ -17,7 +17,7 @@ const CRATES: [(&str, &[&str], &str); 14] = [
     ("crypto", &[], "our own primitives"),
     ("ledger", &[], "I/O, clocks, floats, threads, consensus types"),
     ("model", &[], "threads, SIMD, floats, I/O"),
-    ("engine", &["model"], "a bit that differs from `model`"),
+    ("engine", &["model", "preprocess"], "a bit that differs from `model`"),
     ("preprocess", &["model"], "models"),
     ("light", &["ledger"], "I/O, a runtime"),
     ("chain", &["ledger", "light", "model"], "economic rules"),
