@@ -1,0 +1,93 @@
+//! What a box is told before it starts.
+//!
+//! Rules: everything is held against its bounds before anything starts. Never here: secrets at
+//! rest, defaults that the chain decides.
+
+use crate::StartError;
+use client::{lanes::CREDIT_LIMIT, wire};
+use crypto::{AccountId, PublicKey, SecretKey};
+use model::Model;
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use units::Price;
+
+/// Gateways of one box.
+pub const MAX_GATEWAYS: usize = 64;
+/// Tasks that may wait for one model.
+pub const MAX_QUEUE: usize = 4_096;
+/// Runs of one model at the same time.
+pub const MAX_AT_ONCE: usize = 64;
+
+/// Settings of one box.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of its records; created if missing. One box at a time.
+    pub data_dir: PathBuf,
+    /// Who owns the operator and is paid.
+    pub owner: AccountId,
+    /// Which of the owner's operators this is.
+    pub index: u32,
+    /// Signs receipts and asks, proves the box to gateways, and, as a session key of the owner,
+    /// signs claims. Must be the operator's current box key on the chain.
+    pub box_key: SecretKey,
+    /// The node it asks, for instance `http://127.0.0.1:7700`.
+    pub rpc_url: String,
+    /// Whom it serves; at most [`MAX_GATEWAYS`].
+    pub gateways: Vec<Gateway>,
+    /// What it serves; 1 to [`wire::MAX_ASKS`], no model twice.
+    pub models: Vec<ServedModel>,
+    /// Kernels and threads of each model's engine.
+    pub engine: engine::Options,
+    /// Runs of one model at the same time; 1 to [`MAX_AT_ONCE`].
+    pub at_once: usize,
+    /// Tasks that may wait for one model; more are refused. 1 to [`MAX_QUEUE`].
+    pub queue: usize,
+    /// Unpaid receipts it puts up with per lane; 1 to [`wire::MAX_UNPAID`].
+    pub credit_limit: usize,
+}
+
+/// One gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// `host:port` of its link.
+    pub address: String,
+    /// The key it must prove.
+    pub key: PublicKey,
+}
+
+/// One model and its price.
+#[derive(Debug, Clone)]
+pub struct ServedModel {
+    /// The model.
+    pub model: Arc<Model>,
+    /// What is asked per unit of work.
+    pub price: Price,
+}
+
+impl Config {
+    /// Waiting tasks per model, unless said otherwise.
+    pub const QUEUE: usize = 64;
+    /// Unpaid receipts per lane, unless said otherwise.
+    pub const CREDIT_LIMIT: usize = CREDIT_LIMIT;
+
+    /// Holds every setting against its bounds.
+    ///
+    /// # Errors
+    /// [`StartError::Setting`] names the first that does not fit.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        within("gateways", self.gateways.len(), 0, MAX_GATEWAYS)?;
+        within("models", self.models.len(), 1, wire::MAX_ASKS)?;
+        within("queue", self.queue, 1, MAX_QUEUE)?;
+        within("at_once", self.at_once, 1, MAX_AT_ONCE)?;
+        within("credit_limit", self.credit_limit, 1, wire::MAX_UNPAID)?;
+        let ids: BTreeSet<_> = self.models.iter().map(|served| served.model.id()).collect();
+        within("different models", ids.len(), self.models.len(), self.models.len())
+    }
+}
+
+fn within(name: &'static str, value: usize, low: usize, high: usize) -> Result<(), StartError> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(StartError::Setting { name, value, low, high })
+    }
+}

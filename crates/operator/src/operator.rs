@@ -1,0 +1,209 @@
+//! Starting and stopping a box.
+//!
+//! Rules: a box starts only if the chain knows it with this very key; it stops within ten
+//! seconds, with what was running finished, cancelled and billed, or refused. Dropping it
+//! stops it at once; nothing that was acknowledged is lost by that.
+//! Never here: what happens in between.
+
+use crate::{
+    Config, StartError,
+    allocations::Allocations,
+    claims, dial,
+    lanes::Lanes,
+    node::{Clock, MAX_ACTIVE, Node, Phase, Served},
+    records::Records,
+    runner::Runner,
+};
+use client::{follow::Follower, rpc::Rpc};
+use crypto::{ChainId, ModelId, OperatorId};
+use ledger::{
+    payments::{LANES, schema::Ask},
+    staking::{BOX_KEYS, OPERATORS},
+    tables::PARAMS,
+};
+use link::{Limits, TlsDialer};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// How long running tasks may go on after the box was told to stop.
+const FINISH: Duration = Duration::from_secs(6);
+/// How long cancelled ones may take to end.
+const CANCEL: Duration = Duration::from_secs(2);
+/// How long connections may take to deliver what was sent, and threads to end.
+const CLOSE: Duration = Duration::from_secs(2);
+/// Name of the file of records.
+const RECORDS: &str = "operator.redb";
+
+/// A running box.
+#[derive(Debug)]
+pub struct Operator {
+    node: Arc<Node>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts a box. Returns once it knows itself on the chain and its models are loaded; gateways
+/// are dialled from then on, for ever.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: Config) -> Result<Operator, StartError> {
+    config.check()?;
+    let rpc = Rpc::new(&config.rpc_url)?;
+    let follower = Follower::start(rpc.clone()).await?;
+    let chain = rpc.status().await?.chain_id;
+    let operator = OperatorId::derive(&config.owner, config.index);
+    let key_epoch = key_epoch(&rpc, operator, &config).await?;
+    let params = rpc.record(&PARAMS, &()).await?;
+    let params = params.ok_or(StartError::Missing { what: "parameters" })?;
+    let records = open(&config, chain, operator).await?;
+    let allocations = Allocations::new(rpc.clone(), operator);
+    let limit = config.credit_limit;
+    let lanes = Lanes::restore(chain, key_epoch, limit, records.clone(), allocations)?;
+    for voucher in lanes.vouchers().await {
+        let lane = voucher.message.lane_id();
+        let claimed = rpc.record(&LANES, &lane).await?.unwrap_or_default();
+        lanes.allocations.claimed(&lane, claimed);
+    }
+    let asks = Asks { chain, operator, key_epoch };
+    let node = Arc::new(Node {
+        chain,
+        owner: config.owner,
+        operator,
+        key_epoch,
+        models: serve(&config, asks, &records).await?,
+        windows: params.windows,
+        rpc,
+        follower,
+        records,
+        lanes,
+        active: Arc::new(Semaphore::new(usize::try_from(MAX_ACTIVE).unwrap_or(usize::MAX))),
+        phase: watch::Sender::new(Phase::Running),
+        filed: watch::Sender::new(0),
+        clock: Clock::start(),
+        key: config.box_key,
+    });
+    let dialer = TlsDialer::new(&node.key, Limits::default())?;
+    let mut tasks = vec![tokio::spawn(claims::run(Arc::clone(&node)))];
+    for gateway in config.gateways {
+        tasks.push(tokio::spawn(dial::run(Arc::clone(&node), dialer.clone(), gateway)));
+    }
+    Ok(Operator { node, tasks })
+}
+
+/// The number of the box key, if the chain knows it as the current one.
+async fn key_epoch(rpc: &Rpc, operator: OperatorId, config: &Config) -> Result<u32, StartError> {
+    let record = rpc.record(&OPERATORS, &operator).await?;
+    let epoch = record.ok_or(StartError::NotRegistered { operator })?.key_epoch;
+    let registered = rpc.record(&BOX_KEYS, &(operator, epoch)).await?;
+    let registered = registered.ok_or(StartError::Missing { what: "record of the box key" })?.key;
+    let held = config.box_key.public();
+    if registered == held { Ok(epoch) } else {
+        Err(StartError::BoxKey { operator, registered, held })
+    }
+}
+
+async fn open(
+    config: &Config,
+    chain: ChainId,
+    operator: OperatorId,
+) -> Result<Records, StartError> {
+    let path = config.data_dir.clone();
+    fs::create_dir_all(&path)
+        .map_err(|source| StartError::Io { path: path.clone(), source })?;
+    let records = Records::open(&path.join(RECORDS))?;
+    let found = records.claim_folder(chain, operator).await?;
+    if found == (chain, operator) {
+        return Ok(records);
+    }
+    Err(StartError::OtherBox { path, chain: found.0, operator: found.1 })
+}
+
+/// What all asks have in common.
+#[derive(Clone, Copy)]
+struct Asks {
+    chain: ChainId,
+    operator: OperatorId,
+    key_epoch: u32,
+}
+
+/// Loads the models and signs their asks.
+async fn serve(
+    config: &Config,
+    asks: Asks,
+    records: &Records,
+) -> Result<BTreeMap<ModelId, Served>, StartError> {
+    let Asks { chain, operator, key_epoch } = asks;
+    let mut models = BTreeMap::new();
+    for served in &config.models {
+        let (model, price) = (served.model.id(), served.price);
+        let serial = records.ask_serial(model, price).await?;
+        let ask = Ask { chain, operator, key_epoch, model, price, serial };
+        let loaded = Arc::clone(&served.model);
+        let (options, at_once, queue) = (config.engine, config.at_once, config.queue);
+        // Packing weights takes seconds for a large model.
+        let runner = tokio::task::spawn_blocking(move || {
+            Runner::start(loaded, options, at_once, queue)
+        });
+        let runner = runner.await.unwrap_or_else(|error| {
+            Err(engine::EngineError::Pool { reason: error.to_string() })
+        });
+        let runner = runner.map_err(|source| StartError::Engine { model, source })?;
+        let ask = ask.sign(&config.box_key);
+        let served = Served { model: Arc::clone(&served.model), price, ask, runner };
+        models.insert(model, served);
+    }
+    Ok(models)
+}
+
+impl Operator {
+    /// Who it is on the chain.
+    #[must_use]
+    pub fn id(&self) -> OperatorId {
+        self.node.operator
+    }
+
+    /// Stops: takes nothing new, lets running tasks end, and closes the records. At most ten
+    /// seconds.
+    pub async fn shutdown(mut self) {
+        let node = Arc::clone(&self.node);
+        node.phase.send_replace(Phase::Stopping);
+        let idle = || node.active.acquire_many(MAX_ACTIVE);
+        if timeout(FINISH, idle()).await.is_err() {
+            node.lanes.cancel_all().await;
+            if timeout(CANCEL, idle()).await.is_err() {
+                tracing::warn!("tasks still run; they are left without a receipt");
+            }
+        }
+        node.phase.send_replace(Phase::Closing);
+        let tasks = std::mem::take(&mut self.tasks);
+        let ended = async {
+            for task in tasks {
+                // A panic there has been reported by the task itself.
+                task.await.ok();
+            }
+        };
+        if timeout(CLOSE, ended).await.is_err() {
+            tracing::warn!("a connection did not close in time");
+        }
+        let threads = tokio::task::spawn_blocking(move || {
+            node.models.values().for_each(|served| served.runner.join());
+        });
+        timeout(CLOSE, threads).await.ok();
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.node.phase.send_replace(Phase::Closing);
+        for served in self.node.models.values() {
+            served.runner.close();
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
