@@ -10,7 +10,7 @@
 //! an amount; the shape is that of [`crate::merkle`].
 //! Never here: what a key or an item means.
 
-use crate::merkle::{BadProof, halves, split};
+use crate::merkle::{BadProof, split};
 use crate::{Digest, Domain, hash_of};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -111,25 +111,25 @@ fn join(left: &Node, right: &Node) -> Result<Node, Overflow> {
     Ok(Node { digest: hash_of(Domain::SumNode, &(left, right)), sums })
 }
 
-fn top(nodes: &[Node]) -> Result<Node, Overflow> {
-    match nodes {
-        [] => Ok(Node::default()),
-        [only] => Ok(*only),
-        _ => {
-            let (left, right) = halves(nodes);
-            join(&top(left)?, &top(right)?)
-        }
-    }
+/// The level above: neighbours joined, an odd last one taken over. This gives the shape of
+/// [`crate::merkle`], whose left parts are whole.
+fn level_above(nodes: &[Node]) -> Result<Vec<Node>, Overflow> {
+    let pair = |pair: &[Node]| match pair {
+        [left, right] => join(left, right),
+        rest => Ok(rest.first().copied().unwrap_or_default()),
+    };
+    nodes.chunks(2).map(pair).collect()
 }
 
 fn bind(top: &Node) -> Digest {
     hash_of(Domain::SumRoot, &(top.sums.count, top))
 }
 
-/// A tree over sorted leaves.
+/// A tree over sorted leaves. Holds every node, so that a path costs its length.
 #[derive(Clone, Debug)]
 pub struct SumTree {
-    nodes: Vec<Node>,
+    /// The leaves first, then each level above.
+    levels: Vec<Vec<Node>>,
     top: Node,
 }
 
@@ -142,9 +142,16 @@ impl SumTree {
         if !leaves.is_sorted_by(|left, right| left.key < right.key) {
             return Err(BadLeaves::Order);
         }
-        let nodes: Vec<Node> = leaves.iter().map(Leaf::node).collect();
-        let top = top(&nodes)?;
-        Ok(Self { nodes, top })
+        let mut levels = Vec::new();
+        let mut level: Vec<Node> = leaves.iter().map(Leaf::node).collect();
+        while level.len() > 1 {
+            let above = level_above(&level)?;
+            levels.push(level);
+            level = above;
+        }
+        let top = level.first().copied().unwrap_or_default();
+        levels.push(level);
+        Ok(Self { levels, top })
     }
 
     /// The root.
@@ -164,31 +171,19 @@ impl SumTree {
     /// # Errors
     /// [`BadProof::Range`] if there is no such leaf.
     pub fn path(&self, index: u64) -> Result<SumPath, BadProof> {
-        let at = usize::try_from(index).map_err(|_| BadProof::Range)?;
-        if at >= self.nodes.len() {
+        let mut at = usize::try_from(index).map_err(|_| BadProof::Range)?;
+        if at >= self.levels.first().map_or(0, Vec::len) {
             return Err(BadProof::Range);
         }
         let mut siblings = Vec::new();
-        climb(&self.nodes, at, &mut siblings).map_err(|_| BadProof::Root)?;
+        for level in &self.levels {
+            // An odd last node has none and is itself the node above.
+            siblings.extend(level.get(at ^ 1));
+            at >>= 1;
+        }
         let siblings = List::new(siblings).map_err(|_| BadProof::Length)?;
         Ok(SumPath { index, siblings })
     }
-}
-
-/// Collects the siblings of leaf `at`, lowest first.
-fn climb(nodes: &[Node], at: usize, siblings: &mut Vec<Node>) -> Result<(), Overflow> {
-    if nodes.len() <= 1 {
-        return Ok(());
-    }
-    let (left, right) = halves(nodes);
-    if at < left.len() {
-        climb(left, at, siblings)?;
-        siblings.push(top(right)?);
-    } else {
-        climb(right, at.saturating_sub(left.len()), siblings)?;
-        siblings.push(top(left)?);
-    }
-    Ok(())
 }
 
 /// Proof that a leaf stands at an index under a root with given totals.

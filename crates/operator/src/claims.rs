@@ -122,6 +122,10 @@ async fn settle(node: &Node, sender: &mut Sender, current: Epoch) -> Result<(), 
     node.records.put_claim(&claim).await?;
     let (lanes, fee) = (claim.lanes.len(), claim.totals.fee);
     sender.send(Call::Payments(payments::Tx::FileClaim(claim.clone()))).await?;
+    let record = node.rpc.record(&CLAIMS, &(node.operator, epoch)).await?;
+    if record.is_none_or(|record| record.root != claim.root) {
+        return Ok(()); // An earlier one of ours came first; the next period looks after it.
+    }
     tracing::info!(%epoch, lanes, receipts = claim.totals.count, %fee, "a claim is on the ledger");
     taken(node, &claim).await
 }

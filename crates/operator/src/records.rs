@@ -438,3 +438,6 @@ fn remove(
     transaction.open_table(definition(table))?.remove(key)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

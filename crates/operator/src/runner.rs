@@ -195,3 +195,6 @@ fn run_together(engine: &Engine, works: Vec<Work>) {
         work.done.send(Err(NoRun::Broken(failed.clone()))).ok();
     }
 }
+
+#[cfg(test)]
+mod tests;

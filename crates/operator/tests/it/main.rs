@@ -1,0 +1,7 @@
+//! A box between a real chain, real links and real engines; the gateway's end is scripted.
+
+mod hostile;
+mod life;
+mod money;
+mod tasks;
+mod world;
