@@ -8,7 +8,6 @@
 
 use crate::{
     accounts::{self, Pot, apply::Purse},
-    block::BlockError,
     clock::{NOW, Now},
     context::{Context, Sender},
     credits::{self, PriceSource},
@@ -137,17 +136,11 @@ pub enum GenesisError {
         /// Its place in the list, from 0.
         index: usize,
         /// The rule.
-        why: Rejection,
+        why: Box<Rejection>,
     },
     /// The books do not close.
     #[error(transparent)]
     Broken(#[from] Broken),
-}
-
-impl From<GenesisError> for BlockError {
-    fn from(_: GenesisError) -> Self {
-        Self::Broken(Broken::Rule("genesis is not a block"))
-    }
 }
 
 impl Genesis {
@@ -201,7 +194,9 @@ fn frame(genesis: &Genesis, chain: ChainId) -> Result<crate::store::Writes, Brok
 fn broken(failure: Failure) -> GenesisError {
     match failure {
         Failure::Broken(broken) => broken.into(),
-        Failure::Rejected(why) => GenesisError::Refused { part: "price", index: 0, why },
+        Failure::Rejected(why) => {
+            GenesisError::Refused { part: "price", index: 0, why: Box::new(why) }
+        }
     }
 }
 
@@ -209,7 +204,7 @@ fn broken(failure: Failure) -> GenesisError {
 fn named(part: &'static str, index: usize) -> impl Fn(Failure) -> GenesisError {
     move |failure| match failure {
         Failure::Broken(broken) => broken.into(),
-        Failure::Rejected(why) => GenesisError::Refused { part, index, why },
+        Failure::Rejected(why) => GenesisError::Refused { part, index, why: Box::new(why) },
     }
 }
 

@@ -51,6 +51,7 @@ pub mod error;
 pub mod event;
 pub mod genesis;
 pub mod invariants;
+mod key;
 pub mod models;
 pub mod params;
 pub mod payments;

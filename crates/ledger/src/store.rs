@@ -10,12 +10,11 @@
 //!
 //! Never here: I/O, a cache that outlives a block, a meaning of any record.
 
+pub use crate::key::Key;
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::marker::PhantomData;
 use core::ops::Bound;
-use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey};
 use std::collections::BTreeMap;
-use units::{Epoch, Height, Millis, Round, Text};
 
 /// Ordered changes of a block: the new value of a key, or `None` where it is removed.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -27,111 +26,6 @@ pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 pub struct Corrupt {
     /// The table's name.
     pub table: &'static str,
-}
-
-/// Part of a key, in an encoding whose byte order is the order of the values.
-pub trait Key: Sized {
-    /// Appends the encoding.
-    fn write(&self, out: &mut Vec<u8>);
-    /// Takes the encoding off the front.
-    fn read(bytes: &mut &[u8]) -> Option<Self>;
-}
-
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, tail) = bytes.split_first_chunk::<N>()?;
-    *bytes = tail;
-    Some(*head)
-}
-
-impl Key for () {
-    fn write(&self, _: &mut Vec<u8>) {}
-
-    fn read(_: &mut &[u8]) -> Option<Self> {
-        Some(())
-    }
-}
-
-macro_rules! integer_key {
-    ($($name:ty),*) => {$(
-        impl Key for $name {
-            fn write(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_be_bytes());
-            }
-
-            fn read(bytes: &mut &[u8]) -> Option<Self> {
-                take(bytes).map(Self::from_be_bytes)
-            }
-        }
-    )*};
-}
-integer_key!(u8, u32, u64);
-
-macro_rules! count_key {
-    ($($name:ty),*) => {$(
-        impl Key for $name {
-            fn write(&self, out: &mut Vec<u8>) {
-                self.get().write(out);
-            }
-
-            fn read(bytes: &mut &[u8]) -> Option<Self> {
-                u64::read(bytes).map(Self::new)
-            }
-        }
-    )*};
-}
-count_key!(Epoch, Height, Millis, Round);
-
-/// Types of a fixed borsh width whose bytes carry no numbers, so that any order will do.
-macro_rules! opaque_key {
-    ($($name:ty),*) => {$(
-        impl Key for $name {
-            fn write(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(self.as_bytes());
-            }
-
-            fn read(bytes: &mut &[u8]) -> Option<Self> {
-                let raw: [u8; 32] = take(bytes)?;
-                Self::try_from_slice(&raw).ok()
-            }
-        }
-    )*};
-}
-opaque_key!(AccountId, Digest, ModelId, OperatorId, PublicKey);
-
-/// A text may only end a key: nothing marks where it stops.
-impl<const MAX: usize> Key for Text<MAX> {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.as_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let text = core::str::from_utf8(bytes).ok()?;
-        *bytes = &[];
-        Self::new(text).ok()
-    }
-}
-
-impl<A: Key, B: Key> Key for (A, B) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Some((A::read(bytes)?, B::read(bytes)?))
-    }
-}
-
-impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-        self.2.write(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Some((A::read(bytes)?, B::read(bytes)?, C::read(bytes)?))
-    }
 }
 
 /// A typed part of the state, declared once as a constant.
@@ -252,8 +146,7 @@ pub trait Read {
         self.raw(&table.key_bytes(key)).is_some()
     }
 
-    /// At most `limit` records whose keys start with `part`, in order, from the first key
-    /// that is at least `part ‖ from`.
+    /// At most `limit` records whose keys start with `part`, in order.
     ///
     /// # Errors
     /// [`Corrupt`] if one does not decode.
@@ -392,36 +285,60 @@ impl Read for View<'_> {
     }
 
     fn first(&self, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Option<(&[u8], &[u8])> {
-        let mut low = low;
-        while possible(low, high) {
-            let layered = self.layers.iter().filter_map(|layer| {
-                layer.range::<[u8], _>((low, high)).next().map(|(key, _)| key.as_slice())
-            });
-            let below = self.state.first(low, high).map(|(key, _)| key);
-            let key = layered.chain(below).min()?;
-            if let Some(value) = self.raw(key) {
-                return Some((key, value));
-            }
-            low = Bound::Excluded(key); // Removed by a later block: look on behind it.
-        }
-        None
+        first_present(self, low, high, |low, high| {
+            let layered = self.layers.iter().filter_map(|layer| first_of(layer, low, high));
+            layered.chain(self.state.first(low, high).map(|(key, _)| key)).min()
+        })
     }
 
     fn last(&self, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Option<(&[u8], &[u8])> {
-        let mut high = high;
-        while possible(low, high) {
-            let layered = self.layers.iter().filter_map(|layer| {
-                layer.range::<[u8], _>((low, high)).next_back().map(|(key, _)| key.as_slice())
-            });
-            let below = self.state.last(low, high).map(|(key, _)| key);
-            let key = layered.chain(below).max()?;
-            if let Some(value) = self.raw(key) {
-                return Some((key, value));
-            }
-            high = Bound::Excluded(key);
-        }
-        None
+        last_present(self, low, high, |low, high| {
+            let layered = self.layers.iter().filter_map(|layer| last_of(layer, low, high));
+            layered.chain(self.state.last(low, high).map(|(key, _)| key)).max()
+        })
     }
+}
+
+fn first_of<'w>(writes: &'w Writes, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Option<&'w [u8]> {
+    writes.range::<[u8], _>((low, high)).next().map(|(key, _)| key.as_slice())
+}
+
+fn last_of<'w>(writes: &'w Writes, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Option<&'w [u8]> {
+    writes.range::<[u8], _>((low, high)).next_back().map(|(key, _)| key.as_slice())
+}
+
+/// The first entry within the bounds that is not removed, given the first key of any layer.
+fn first_present<'r: 'l, 'l>(
+    reader: &'r impl Read,
+    mut low: Bound<&'l [u8]>,
+    high: Bound<&'l [u8]>,
+    first: impl Fn(Bound<&[u8]>, Bound<&[u8]>) -> Option<&'r [u8]>,
+) -> Option<(&'r [u8], &'r [u8])> {
+    while possible(low, high) {
+        let key = first(low, high)?;
+        if let Some(value) = reader.raw(key) {
+            return Some((key, value));
+        }
+        low = Bound::Excluded(key); // Removed by a later layer: look on behind it.
+    }
+    None
+}
+
+/// The last entry within the bounds that is not removed, given the last key of any layer.
+fn last_present<'r: 'l, 'l>(
+    reader: &'r impl Read,
+    low: Bound<&'l [u8]>,
+    mut high: Bound<&'l [u8]>,
+    last: impl Fn(Bound<&[u8]>, Bound<&[u8]>) -> Option<&'r [u8]>,
+) -> Option<(&'r [u8], &'r [u8])> {
+    while possible(low, high) {
+        let key = last(low, high)?;
+        if let Some(value) = reader.raw(key) {
+            return Some((key, value));
+        }
+        high = Bound::Excluded(key);
+    }
+    None
 }
 
 /// What a key held in the overlay before a transaction wrote it: nothing, a removal, a value.
@@ -503,32 +420,16 @@ impl Read for Overlay<'_> {
     }
 
     fn first(&self, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Option<(&[u8], &[u8])> {
-        let mut low = low;
-        while possible(low, high) {
-            let above = self.writes.range::<[u8], _>((low, high)).next();
-            let below = self.view.first(low, high);
-            let key = above.map(|(key, _)| key.as_slice()).into_iter();
-            let key = key.chain(below.map(|(key, _)| key)).min()?;
-            if let Some(value) = self.raw(key) {
-                return Some((key, value));
-            }
-            low = Bound::Excluded(key);
-        }
-        None
+        first_present(self, low, high, |low, high| {
+            let above = first_of(&self.writes, low, high).into_iter();
+            above.chain(self.view.first(low, high).map(|(key, _)| key)).min()
+        })
     }
 
     fn last(&self, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Option<(&[u8], &[u8])> {
-        let mut high = high;
-        while possible(low, high) {
-            let above = self.writes.range::<[u8], _>((low, high)).next_back();
-            let below = self.view.last(low, high);
-            let key = above.map(|(key, _)| key.as_slice()).into_iter();
-            let key = key.chain(below.map(|(key, _)| key)).max()?;
-            if let Some(value) = self.raw(key) {
-                return Some((key, value));
-            }
-            high = Bound::Excluded(key);
-        }
-        None
+        last_present(self, low, high, |low, high| {
+            let above = last_of(&self.writes, low, high).into_iter();
+            above.chain(self.view.last(low, high).map(|(key, _)| key)).max()
+        })
     }
 }

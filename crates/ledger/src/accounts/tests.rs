@@ -260,7 +260,7 @@ fn a_signature_by_another_key_or_of_another_content_authorises_nothing() {
 }
 
 #[test]
-fn pots_start_empty_but_for_the_treasury() {
+fn r2_pots_start_empty_but_for_the_treasury() {
     let world = World::new();
     for pot in Pot::ALL {
         let held = if pot == Pot::Treasury { coins(100) } else { Coin::ZERO };
@@ -270,7 +270,7 @@ fn pots_start_empty_but_for_the_treasury() {
 
 proptest! {
     #[test]
-    fn existing_coin_is_what_was_made_less_what_was_burned(made: u64, more: u64, burned: u64) {
+    fn r2_existing_coin_is_what_was_made_less_what_was_burned(made: u64, more: u64, burned: u64) {
         let supply = Supply {
             genesis: Coin::new(made.into()),
             minted: Coin::new(more.into()),

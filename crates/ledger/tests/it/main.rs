@@ -4,7 +4,13 @@
 #[path = "../../src/testing.rs"]
 mod testing;
 
+mod block;
+mod conformance;
 mod generate;
+mod genesis;
+mod hostile;
 mod machine;
 mod random;
+mod replay;
+mod samples;
 mod twin;
