@@ -235,6 +235,6 @@ where
         (): (),
         _: <Self::Databases as DatabaseSet<E>>::Readers,
     ) {
-        self.machine.publish(block.header().height);
+        self.machine.publish(block);
     }
 }

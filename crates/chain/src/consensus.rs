@@ -77,6 +77,10 @@ const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
 /// Final blocks that consensus keeps for peers that lag; the journal keeps more, for readers.
 const BLOCKS_KEPT: usize = 256;
 
+/// How long a leader may take beyond the idle pace before its round is skipped. A node that is
+/// killed between its vote and the certificate waits this long after the next start.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Prefix of all partitions on disk.
 const PARTITION: &str = "selvedge";
 
@@ -231,7 +235,7 @@ where
     marshal_actor.start(stateful.clone(), buffer, resolver);
     stateful_actor.start();
 
-    let patience = pace.idle * 2 + Duration::from_secs(2);
+    let patience = pace.idle + PATIENCE;
     let engine = simplex::Engine::new(
         runtime,
         simplex::Config {

@@ -292,14 +292,18 @@ impl Machine {
         true
     }
 
-    /// Tells everybody of the newest final block.
-    pub(crate) fn publish(&self, height: Height) {
-        if let Ok(Some(record)) = self.archive.read(height) {
-            let dead = |transaction: &Transaction| {
-                self.triage(transaction).err().map(|reason| reason.to_string())
-            };
-            self.mempool.settle(height, &record.results, dead);
-        }
+    /// Tells everybody of a final block.
+    ///
+    /// # Panics
+    /// If the disk fails: the node must stop.
+    pub(crate) fn publish(&self, block: &Block) {
+        let height = block.header().height;
+        let record = self.archive.read(height).expect("the journal can be read");
+        let results = record.map(|record| record.results).unwrap_or_default();
+        let dead = |transaction: &Transaction| {
+            self.triage(transaction).err().map(|reason| reason.to_string())
+        };
+        self.mempool.settle(height, block.transactions(), &results, dead);
         self.published.send_if_modified(|published| {
             let grows = height > *published;
             *published = height.max(*published);

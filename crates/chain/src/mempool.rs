@@ -116,8 +116,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     fn sender(&self) -> Sender {
-        let Transaction { account, signer, .. } = *self.authorized.get();
-        (account, signer)
+        sender(self.authorized.get())
     }
 
     fn nonce(&self) -> Nonce {
@@ -126,6 +125,10 @@ impl Entry {
 }
 
 type Sender = (AccountId, PublicKey);
+
+const fn sender(transaction: &Transaction) -> Sender {
+    (transaction.account, transaction.signer)
+}
 
 /// The mempool; clones share it.
 #[derive(Clone)]
@@ -221,22 +224,24 @@ impl Mempool {
         }
     }
 
-    /// Takes out what a final block holds and answers those who wait for it; then drops what
-    /// can no longer be applied after block `height`, as `dead` tells with its reason.
+    /// Takes out what the final block `height` holds and answers those who wait for it; then
+    /// drops what can no longer be applied, as `dead` tells with its reason: what expired, and
+    /// what shares a sender with the block, whose transactions need not have waited here.
     pub(crate) fn settle(
         &self,
         height: Height,
+        transactions: &[SignedTransaction],
         results: &[TransactionResult],
         dead: impl Fn(&Transaction) -> Option<String>,
     ) {
         let mut pool = self.0.pool.lock();
-        let mut touched = BTreeSet::new();
         for result in results {
             if let Some(slot) = pool.remove(&result.id) {
-                touched.insert(slot.entry.sender());
                 answer(slot, &Ok(result.clone()));
             }
         }
+        let touched: BTreeSet<Sender> =
+            transactions.iter().map(|signed| sender(&signed.transaction)).collect();
         let late = |slot: &&Slot| {
             let transaction = slot.entry.authorized.get();
             transaction.valid_until <= height || touched.contains(&slot.entry.sender())

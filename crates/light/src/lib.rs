@@ -26,3 +26,6 @@ pub use proof::{
     Absence, CHUNK_BYTES, MAX_STATE_PROOF_BYTES, Presence, StateError, StateProof, key_digest,
     value_digest, verify_state,
 };
+
+#[cfg(test)]
+mod tests;

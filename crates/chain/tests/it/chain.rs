@@ -1,6 +1,6 @@
 //! Blocks, state, proofs and restarts of one running chain.
 
-use crate::support::{Caller, alice, config, genesis, start, transfer};
+use crate::support::{Caller, account, config, genesis, start, transfer};
 use chain::StartError;
 use crypto::SecretKey;
 use ledger::accounts;
@@ -28,7 +28,7 @@ fn a_transfer_becomes_final_and_its_state_is_proved() {
     verify_certificate(chain.anchor(), &block.header, &certificate).unwrap();
     block.header.verify_seeds(chain.anchor()).unwrap();
 
-    let key = accounts::ACCOUNTS.key_bytes(&crate::support::account(&bob));
+    let key = accounts::ACCOUNTS.key_bytes(&account(&bob));
     let path = format!("/v1/state?key={}&proof=true", hex::encode(&key));
     let answer: StateAnswer = caller.get(&path).json();
     let evidence = answer.evidence.unwrap();
@@ -74,5 +74,4 @@ fn two_nodes_do_not_share_a_folder() {
     let error = chain::start(config(dir.path())).unwrap_err();
     assert!(matches!(error, StartError::InUse { .. }), "{error}");
     chain.shutdown().unwrap();
-    let _ = alice();
 }

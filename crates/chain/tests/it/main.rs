@@ -1,4 +1,7 @@
 //! The node through its front door: real consensus, real disk, HTTP on loopback.
 
+mod bad_input;
 mod chain;
+mod crash;
+mod evidence;
 mod support;

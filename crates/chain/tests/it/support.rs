@@ -136,6 +136,18 @@ impl Caller {
         Ok(Reply { status, body })
     }
 
+    /// Sends these lines as a request's head; returns the status of the answer.
+    pub(crate) fn try_call_raw(self, head: &str) -> u16 {
+        let mut stream = TcpStream::connect(self.0).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut reply = Vec::new();
+        // The node may close before everything is sent; what counts is what it said.
+        let _closed = stream.read_to_end(&mut reply);
+        let text = String::from_utf8_lossy(&reply).into_owned();
+        text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer")
+    }
+
     pub(crate) fn get(self, path: &str) -> Reply {
         self.try_call(&format!("GET {path}"), b"").expect("the node answers")
     }
@@ -154,17 +166,6 @@ impl Caller {
         let reply = self.post(signed);
         assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
         reply.json()
-    }
-
-    /// Waits for a height.
-    pub(crate) fn reach(self, height: u64) -> Status {
-        loop {
-            let status = self.status();
-            if status.height.get() >= height {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 
     /// An account's balance, `None` if it was never opened.
