@@ -13,6 +13,7 @@ use curve25519_dalek_ng::edwards::CompressedEdwardsY;
 use ed25519_consensus::{SigningKey, VerificationKey, VerificationKeyBytes, batch};
 use rand_chacha_03::{ChaCha20Rng, rand_core::SeedableRng};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::collections::BTreeSet;
 
 /// A key that must not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -86,9 +87,13 @@ impl PublicKey {
 /// # Errors
 /// [`BadSignature`] if any one does not hold; which one is found by checking singly.
 pub fn verify_batch(items: &[(PublicKey, Digest, Signature)]) -> Result<(), BadSignature> {
+    // A claim has few keys and thousands of signatures: each key is looked at once.
+    let keys: BTreeSet<&PublicKey> = items.iter().map(|(key, ..)| key).collect();
+    for key in keys {
+        key.validate().map_err(|_| BadSignature)?;
+    }
     let mut verifier = batch::Verifier::new();
     for (key, digest, signature) in items {
-        key.validate().map_err(|_| BadSignature)?;
         let key = VerificationKeyBytes::from(key.0);
         verifier.queue((key, signature.0.into(), digest.as_bytes()));
     }

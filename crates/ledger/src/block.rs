@@ -1,14 +1,14 @@
 //! What a block does: begin, transactions, end.
 //!
 //! Rules:
-//! - B1: A block is applied whole or not at all; a transaction that fails leaves only its fee
+//! - B1 A block is applied whole or not at all; a transaction that fails leaves only its fee
 //!   and nonce.
-//! - B2: A block holds at most `block.bytes` bytes and `block.transactions` transactions. At
+//! - B2 A block holds at most `block.bytes` bytes and `block.transactions` transactions. At
 //!   least half of the bytes are for payments: nothing else takes more than the rest.
-//! - B3: No transaction of another chain, of an earlier time or valid for too long enters a
+//! - B3 No transaction of another chain, of an earlier time or valid for too long enters a
 //!   block: its proposer could see that.
-//! - B4: The order of modules at the begin and the end of a block is one list each.
-//! - B5: The proposer gives each sender in turn the next place, so that nobody fills a block by
+//! - B4 The order of modules at the begin and the end of a block is one list each.
+//! - B5 The proposer gives each sender in turn the next place, so that nobody fills a block by
 //!   sending first.
 //!
 //! Never here: what a transaction means; a clock; consensus.

@@ -1,13 +1,13 @@
 //! Time and chance as the ledger sees them: height, proposer's time, clock, rounds, seeds.
 //!
 //! Rules:
-//! - T1: Heights follow each other, times and rounds grow strictly.
-//! - T2: The clock grows by the time since the parent, but by at most five seconds: a chain that
+//! - T1 Heights follow each other, times and rounds grow strictly.
+//! - T2 The clock grows by the time since the parent, but by at most five seconds: a chain that
 //!   stood still for an hour does not let an hour's windows pass unseen. Every window, epoch and
 //!   expiry counts in the clock.
-//! - T3: A block carries at most 32 seeds, in order of their rounds, each of a round before its
+//! - T3 A block carries at most 32 seeds, in order of their rounds, each of a round before its
 //!   own and none twice; seeds of skipped rounds may come in later blocks.
-//! - T4: A seed is kept, with the clock at which it came, for the challenge window and one day.
+//! - T4 A seed is kept, with the clock at which it came, for the challenge window and one day.
 //!
 //! Never here: a wall clock, a source of randomness.
 

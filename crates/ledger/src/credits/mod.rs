@@ -1,30 +1,29 @@
 //! Credits: the stable unit that tasks are paid in, minted only by burning coin.
 //!
 //! ```text
-//!            mint                lock (deposit)          charge (claim)            settle
-//!   coin ───────────▶ free ──────────────────▶ locked ─────────────────▶ escrow ──────────▶ destroyed
-//!   (to remint)        │ ◀──────────────────                                                  │
-//!                      │ redeem   unlock                                  coin from remint ◀──┘
-//!                      ▼
-//!                  destroyed, coin from remint
+//!            mint            lock               charge             settle
+//!   coin ──────────▶ free ─────────▶ locked ───────────▶ escrow ──────────▶ destroyed
+//!   (to remint)       │  ◀─────────                                (coin from remint)
+//!                     │    unlock
+//!                     └── redeem ──▶ destroyed (coin from remint)
 //! ```
 //!
 //! Rules:
-//! - R1: free + locked + escrow = minted − settled − redeemed, after every block.
-//! - R2: A credit is bound to the account that minted it: it can be spent or redeemed, not given.
-//! - R3: Minting moves coin into `remint`, less a spread into `stability`, and makes the rest's
+//! - R1 free + locked + escrow = minted − settled − redeemed, after every block.
+//! - R2 A credit is bound to the account that minted it: it can be spent or redeemed, not given.
+//! - R3 Minting moves coin into `remint`, less a spread into `stability`, and makes the rest's
 //!   worth of credits at the price, rounded down.
-//! - R4: An account has one average cost: the coin in `remint` behind its credits. Credits that
+//! - R4 An account has one average cost: the coin in `remint` behind its credits. Credits that
 //!   leave take their share of it along, rounded up.
-//! - R5: Redeeming destroys free credits and pays the least of their share of the cost and their
+//! - R5 Redeeming destroys free credits and pays the least of their share of the cost and their
 //!   worth at the price, rounded down, out of `remint`. It never makes coin.
-//! - R6: Settlement destroys escrowed credits and pays their worth at the price, rounded down,
+//! - R6 Settlement destroys escrowed credits and pays their worth at the price, rounded down,
 //!   out of `remint`: the operator its part, the shares of the take their pots, the burned share
 //!   is burned. The parts sum exactly; the take rounds up, its other shares down, and what is
 //!   left over by that is burned.
-//! - R7: What `remint` cannot cover is queued whole and paid in order, before anything younger.
-//! - R8: The price is the one in genesis.
-//! - R9: Under a fixed price `remint` covers the cost of all credits held.
+//! - R7 What `remint` cannot cover is queued whole and paid in order, before anything younger.
+//! - R8 The price is the one in genesis.
+//! - R9 Under a fixed price `remint` covers the cost of all credits held.
 //!
 //! Money flow: account → `remint` + `stability` (mint); `remint` → account (redeem);
 //! `remint` → operator, `audit`, `treasury`, `validators`, `insurance`, burned (settlement).

@@ -171,13 +171,16 @@ proptest! {
     fn r4_every_name_is_made_of_plain_characters(text in "\\PC{0,40}") {
         if is_name(&text) {
             prop_assert!(!text.is_empty());
-            prop_assert!(text.chars().all(|c| "abcdefghijklmnopqrstuvwxyz0123456789-.".contains(c)));
+            let plain = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+            prop_assert!(text.chars().all(|c| plain.contains(c)));
             prop_assert!(!text.starts_with(['-', '.']));
         }
     }
 
     #[test]
-    fn r6_no_size_makes_the_fee_overflow(manifest in 0..usize::MAX / 2, graph in 0..usize::MAX / 2) {
+    fn r6_no_size_makes_the_fee_overflow(
+        manifest in 0..usize::MAX / 2, graph in 0..usize::MAX / 2,
+    ) {
         let fee = publish_fee(manifest, graph, &Params::default()).unwrap();
         prop_assert!(fee > Coin::ZERO);
     }

@@ -1,8 +1,8 @@
 //! Payments: deposits, allocations, lanes, vouchers, claims; and all messages of a request.
 //!
 //! ```text
-//!   deposit:     free credits ── deposit ──▶ unreserved ── allocate ──▶ reserved ── claim ──▶ escrow
-//!                free credits ◀── withdraw ── unreserved ◀── expiry ─── reserved
+//!   deposit:     free ── deposit ──▶ unreserved ── allocate ──▶ reserved ── claim ──▶ escrow
+//!                free ◀── withdraw ── unreserved ◀── expiry ─── reserved
 //!   allocation:  (none) ── allocate ──▶ live ⟲ extend ── expires ──▶ released
 //!   claim:       (none) ── file ──▶ filed ── seed of its draw round ──▶ drawn
 //!                drawn ── open, commit, reveal windows ──▶ base paid (80 %)
@@ -10,34 +10,34 @@
 //! ```
 //!
 //! Rules:
-//! - R1: A deposit is locked credits of the payer. What no allocation reserves can be withdrawn,
+//! - R1 A deposit is locked credits of the payer. What no allocation reserves can be withdrawn,
 //!   by the account's own key.
-//! - R2: The unspent limits of a payer's live allocations sum to what its deposit has reserved,
+//! - R2 The unspent limits of a payer's live allocations sum to what its deposit has reserved,
 //!   and that is at most the deposit: no credit is promised twice.
-//! - R3: An allocation promises one operator a limit until a clock, and names the one key whose
+//! - R3 An allocation promises one operator a limit until a clock, and names the one key whose
 //!   vouchers draw on it: the account's own, or a session key within its spend cap and for no
 //!   longer than the session lives. Allocations of a payer are numbered from 0; no number comes
 //!   back, so that no voucher of an old allocation can be cashed on a later one.
-//! - R4: A limit and an expiry may grow, never shrink: an operator relies on them.
-//! - R5: From its expiry on nothing is cashed on an allocation; what is unspent is released at the
+//! - R4 A limit and an expiry may grow, never shrink: an operator relies on them.
+//! - R5 From its expiry on nothing is cashed on an allocation; what is unspent is released at the
 //!   end of a block, at most 256 allocations a block.
-//! - R6: An operator files one claim per period that has ended, in ascending order, at any later
+//! - R6 An operator files one claim per period that has ended, in ascending order, at any later
 //!   time, by its owner or a session key of the owner. It names a box key good for claims.
-//! - R7: A claim lists 1 to 4,096 lanes in ascending order, none twice.
-//! - R8: A lane's range follows on from the last one claimed and ends at its voucher's sequence;
+//! - R7 A claim lists 1 to 4,096 lanes in ascending order, none twice.
+//! - R8 A lane's range follows on from the last one claimed and ends at its voucher's sequence;
 //!   its delta is what the voucher adds to what was claimed, at least the cashable minimum. So
 //!   each receipt is paid once.
-//! - R9: A lane's voucher names this chain and operator, acknowledges a receipt, is signed by the
+//! - R9 A lane's voucher names this chain and operator, acknowledges a receipt, is signed by the
 //!   key its allocation names, and its delta fits in what the allocation has left.
-//! - R10: The deltas sum to the fee of the claim's Merkle-sum root, the ranges to its count.
-//! - R11: Filing moves the deltas from the payers' deposits to escrow. The record keeps operator,
+//! - R10 The deltas sum to the fee of the claim's Merkle-sum root, the ranges to its count.
+//! - R11 Filing moves the deltas from the payers' deposits to escrow. The record keeps operator,
 //!   owner, box key, key version and bond as of filing, so that its one state proof suffices.
-//! - R12: A claim's draw names a round `draw_delay` after the one it was filed in, and waits for
+//! - R12 A claim's draw names a round `draw_delay` after the one it was filed in, and waits for
 //!   that round's seed for ever; all its windows count from the block that brings the seed.
-//! - R13: 80 % of the fee, rounded down, are settled when the open, commit and reveal windows have
+//! - R13 80 % of the fee, rounded down, are settled when the open, commit and reveal windows have
 //!   passed; the rest when, besides, the challenge window after filing has. At most 256 steps a
 //!   block, oldest first.
-//! - R14: A settled record is kept for the retention time.
+//! - R14 A settled record is kept for the retention time.
 //!
 //! Money flow: free → locked (deposit) → escrow (claim) → settled by `credits`: coin to the
 //! operator's owner and the shares of the take, burned among them.

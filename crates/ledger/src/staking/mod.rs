@@ -1,28 +1,29 @@
 //! Staking: operators, their box keys, and the bonds that stand behind what they sign.
 //!
 //! ```text
-//!   (none) ── register, bond ≥ floor ──▶ bonded ── unbond all ──▶ exited ── bond ≥ floor ──▶ bonded
+//!   operator:  (none) ── register, bond ≥ floor ──▶ bonded ── unbond all ──▶ exited
+//!              exited ── bond ≥ floor ──▶ bonded
 //!   bond:      bonded ── unbond ──▶ queued for `unbonding` ──▶ back with the owner
 //!   box key:   current ── rotate ──▶ old, good for claims until its window ends ──▶ void
 //! ```
 //!
 //! Rules:
-//! - R1: An operator is H(owner, index); it is registered once and never changes its owner. One
+//! - R1 An operator is H(owner, index); it is registered once and never changes its owner. One
 //!   owner may run many.
-//! - R2: bonds + queued bonds = pot `bonds`, after every block.
-//! - R3: What an operator has bonded is at least the floor of its class, in dollars at the price,
+//! - R2 bonds + queued bonds = pot `bonds`, after every block.
+//! - R3 What an operator has bonded is at least the floor of its class, in dollars at the price,
 //!   or nothing.
-//! - R4: Unbonding takes what is bonded, once, and waits for the unbonding time, which is longer
+//! - R4 Unbonding takes what is bonded, once, and waits for the unbonding time, which is longer
 //!   than any window in which a fault can be shown. At most eight parts wait per operator.
-//! - R5: What has waited is paid to the owner at the end of a block, oldest first, at most 64 a
+//! - R5 What has waited is paid to the owner at the end of a block, oldest first, at most 64 a
 //!   block; the rest follows in the next.
-//! - R6: A box key is a version of the operator, numbered from 0. A rotation starts the next one;
+//! - R6 A box key is a version of the operator, numbered from 0. A rotation starts the next one;
 //!   the old one stays good for claims for one period and its claim window, so that what it
 //!   signed can be cashed.
-//! - R7: Class and profile are the owner's to change; a higher class needs its floor. The
+//! - R7 Class and profile are the owner's to change; a higher class needs its floor. The
 //!   profile may also be changed by a session key, because a box finds out its own address.
-//! - R8: The bond as of any clock within the challenge window and one day can be read.
-//! - R9: A box key is a usable key; a profile lists models in ascending order, none twice.
+//! - R8 The bond as of any clock within the challenge window and one day can be read.
+//! - R9 A box key is a usable key; a profile lists models in ascending order, none twice.
 //!
 //! Money flow: owner → `bonds` (register, bond); `bonds` → owner (unbonding, after its wait).
 //! Nothing else can take a bond: there is no slashing yet.

@@ -280,7 +280,9 @@ fn mutated_transactions_signed_by_their_mutator_never_break_a_rule() {
 
 proptest! {
     #[test]
-    fn random_bytes_never_authorise_anything(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn random_bytes_never_authorise_anything(
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
         if let Ok(signed) = SignedTransaction::decode(&bytes) {
             prop_assert!(signed.authorize(&Ed25519).is_err());
         }
