@@ -101,9 +101,7 @@ async fn key_epoch(rpc: &Rpc, operator: OperatorId, config: &Config) -> Result<u
     let registered = rpc.record(&BOX_KEYS, &(operator, epoch)).await?;
     let registered = registered.ok_or(StartError::Missing { what: "record of the box key" })?.key;
     let held = config.box_key.public();
-    if registered == held {
-        Ok(epoch)
-    } else {
+    if registered == held { Ok(epoch) } else {
         Err(StartError::BoxKey { operator, registered, held })
     }
 }
@@ -114,7 +112,8 @@ async fn open(
     operator: OperatorId,
 ) -> Result<Records, StartError> {
     let path = config.data_dir.clone();
-    fs::create_dir_all(&path).map_err(|source| StartError::Io { path: path.clone(), source })?;
+    fs::create_dir_all(&path)
+        .map_err(|source| StartError::Io { path: path.clone(), source })?;
     let records = Records::open(&path.join(RECORDS))?;
     let found = records.claim_folder(chain, operator).await?;
     if found == (chain, operator) {
@@ -146,11 +145,12 @@ async fn serve(
         let loaded = Arc::clone(&served.model);
         let (options, at_once, queue) = (config.engine, config.at_once, config.queue);
         // Packing weights takes seconds for a large model.
-        let runner =
-            tokio::task::spawn_blocking(move || Runner::start(loaded, options, at_once, queue));
-        let runner = runner
-            .await
-            .unwrap_or_else(|error| Err(engine::EngineError::Pool { reason: error.to_string() }));
+        let runner = tokio::task::spawn_blocking(move || {
+            Runner::start(loaded, options, at_once, queue)
+        });
+        let runner = runner.await.unwrap_or_else(|error| {
+            Err(engine::EngineError::Pool { reason: error.to_string() })
+        });
         let runner = runner.map_err(|source| StartError::Engine { model, source })?;
         let ask = ask.sign(&config.box_key);
         let served = Served { model: Arc::clone(&served.model), price, ask, runner };

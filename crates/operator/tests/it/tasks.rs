@@ -69,8 +69,10 @@ async fn a_full_queue_is_said_at_once_and_the_lane_stays_where_it_was() {
     let mut numbers = Vec::new();
     let template = world.request(&lanes[0], &model, &ask).await;
     for lane in &mut lanes {
-        let request =
-            ledger::payments::schema::Request { lane: lane.payer.lane().index, ..template.clone() };
+        let request = ledger::payments::schema::Request {
+            lane: lane.payer.lane().index,
+            ..template.clone()
+        };
         let task = lane.order(world.chain_id, request, &ask);
         numbers.push(gateway.ask(task).await);
     }

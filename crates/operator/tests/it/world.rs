@@ -17,7 +17,9 @@ use ledger::{
     genesis::{GenesisAccount, GenesisOperator, GenesisSession},
     payments::{
         self, DEPOSITS,
-        schema::{AuditMode, LaneId, Receipt, Request, RequestBody, Sampling, Tier, Voucher},
+        schema::{
+            AuditMode, LaneId, Receipt, Request, RequestBody, Sampling, Tier, Voucher,
+        },
     },
     staking,
 };
@@ -25,7 +27,11 @@ use link::{Connection, Limits, Listener, TlsListener};
 use model::{Job, Model, Output, Run, commit};
 use operator::{Config, Operator, ServedModel};
 use std::{
-    collections::BTreeMap, net::SocketAddr, ops::ControlFlow, path::PathBuf, sync::Arc,
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
