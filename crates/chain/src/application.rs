@@ -136,12 +136,15 @@ impl Node {
 }
 
 /// Adds writes to the tree; a disk that fails stops the node.
-async fn seal<E: Spawner + StorageContext>(batch: Batch<E>, writes: &Writes) -> Sealed<E> {
+pub(crate) async fn seal<E: Spawner + StorageContext>(
+    batch: Batch<E>,
+    writes: &Writes,
+) -> Sealed<E> {
     tree::seal::<E>(batch, writes).await.expect("the authenticated tree can be read")
 }
 
 /// The world as the block shows it to the ledger.
-fn env(header: &Header) -> Env {
+pub(crate) fn env(header: &Header) -> Env {
     Env {
         height: header.height,
         time: header.time,

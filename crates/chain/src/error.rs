@@ -95,6 +95,34 @@ pub enum StartError {
     Crashed(#[from] Crashed),
 }
 
+/// Why a folder does not stand up to a replay.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The folder cannot be read, or the scratch folder cannot be written.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The genesis is that of another chain.
+    #[error("{dir} holds a chain with another genesis")]
+    OtherGenesis {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// There is nothing to start from.
+    #[error("{dir} has no block 1: it is empty, or its first blocks are no longer kept")]
+    NoFirstBlock {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A block comes out differently.
+    #[error("block {height} does not replay: {what}")]
+    Differs {
+        /// The block.
+        height: units::Height,
+        /// How.
+        what: &'static str,
+    },
+}
+
 /// A node that stopped because it could not go on safely.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the node stopped: {reason}")]

@@ -26,12 +26,14 @@ mod network;
 mod node;
 mod pacing;
 mod ports;
+mod replay;
 mod rpc;
 mod seeds;
 mod tree;
 
 pub use config::{Config, Pace};
-pub use error::{Crashed, KeyError, StartError};
+pub use error::{Crashed, KeyError, ReplayError, StartError};
 pub use journal::JournalError;
 pub use keys::ValidatorKeys;
 pub use node::{Chain, start};
+pub use replay::{Replayed, replay};

@@ -39,7 +39,7 @@ use units::{Height, List, Millis, Round};
 const WORKERS: usize = 2;
 
 /// Stack of the engine's thread: its start is one large future, larger still unoptimised.
-const STACK_BYTES: usize = 16 << 20;
+pub(crate) const STACK_BYTES: usize = 16 << 20;
 
 /// Name of the file that says which chain a folder holds.
 const DESCRIPTION: &str = "chain.json";
@@ -224,17 +224,20 @@ fn run(parts: Parts, stopped: oneshot::Receiver<()>, ready: &std::sync::mpsc::Se
 }
 
 fn join(thread: JoinHandle<()>) -> Result<(), Crashed> {
-    thread.join().map_err(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Crashed { reason: text.unwrap_or("it panicked").into() }
-    })
+    thread.join().map_err(|panic| crashed(&panic))
+}
+
+/// The text of a panic.
+pub(crate) fn crashed(panic: &Box<dyn std::any::Any + Send>) -> Crashed {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    Crashed { reason: text.unwrap_or("it panicked").into() }
 }
 
 /// Takes the folder for this process.
-fn lock(dir: &Path) -> Result<File, StartError> {
+pub(crate) fn lock(dir: &Path) -> Result<File, StartError> {
     let path = dir.join("lock");
     let at = |source| StartError::Io { path: path.clone(), source };
     let file = File::create(&path).map_err(at)?;
@@ -245,38 +248,37 @@ fn lock(dir: &Path) -> Result<File, StartError> {
     }
 }
 
+/// Which chain a folder holds.
+pub(crate) fn description(dir: &Path) -> Result<ChainAnchor, StartError> {
+    let path = dir.join(DESCRIPTION);
+    let bytes = fs::read(&path).map_err(|source| StartError::Io { path: path.clone(), source })?;
+    serde_json::from_slice::<Description>(&bytes)
+        .map(|description| description.anchor)
+        .map_err(|error| StartError::Description { path, reason: error.to_string() })
+}
+
 /// Writes which chain the folder holds, or checks that it is this one.
 fn describe(dir: &Path, anchor: &ChainAnchor) -> Result<(), StartError> {
     let path = dir.join(DESCRIPTION);
-    let at = |source| StartError::Io { path: path.clone(), source };
-    match fs::read(&path) {
-        Ok(bytes) => {
-            let found: Description = serde_json::from_slice(&bytes).map_err(|error| {
-                StartError::Description { path: path.clone(), reason: error.to_string() }
-            })?;
-            if found.anchor == *anchor {
-                Ok(())
-            } else {
-                Err(other_chain(dir.into(), &found.anchor, anchor))
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let description = Description { anchor: anchor.clone() };
-            let text = serde_json::to_string_pretty(&description).map_err(|e| at(e.into()))?;
-            let draft = dir.join("chain.draft");
-            fs::write(&draft, text)
-                .and_then(|()| File::open(&draft)?.sync_all())
-                .and_then(|()| fs::rename(&draft, &path))
-                .and_then(|()| File::open(dir)?.sync_all())
-                .map_err(at)
-        }
-        Err(error) => Err(at(error)),
+    if path.exists() {
+        let found = description(dir)?;
+        let same = found == *anchor;
+        return if same { Ok(()) } else { Err(other_chain(dir.into(), &found, anchor)) };
     }
+    let write = || {
+        let description = Description { anchor: anchor.clone() };
+        let draft = dir.join("chain.draft");
+        fs::write(&draft, serde_json::to_string_pretty(&description)?)?;
+        File::open(&draft)?.sync_all()?;
+        fs::rename(&draft, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|source: io::Error| StartError::Io { path: path.clone(), source })
 }
 
 /// Block 0: it commits to the genesis document and to the empty tree; block 1 brings the
 /// entries of genesis into the tree.
-fn first_block(genesis: &Genesis, proposer: &crypto::PublicKey) -> Block {
+pub(crate) fn first_block(genesis: &Genesis, proposer: &crypto::PublicKey) -> Block {
     let header = Header {
         parent: Digest::ZERO,
         height: Height::ZERO,
@@ -296,7 +298,7 @@ fn first_block(genesis: &Genesis, proposer: &crypto::PublicKey) -> Block {
 }
 
 /// The ledger's state as of the newest final block in the journal.
-fn load(
+pub(crate) fn load(
     dir: &Path,
     genesis: &Genesis,
     anchor: &ChainAnchor,

@@ -4,7 +4,7 @@
 //! GET  /v1/status                              Status
 //! GET  /v1/genesis                             the genesis document
 //! POST /v1/transactions                        one borsh SignedTransaction → TransactionResult
-//! POST /v1/transactions/batch                  frames of transactions → frames of results
+//! POST /v1/transactions/batch                  borsh list of them → borsh list of results
 //! GET  /v1/transactions/{id}                   TransactionResult
 //! GET  /v1/state?key=HEX[&proof=true]          StateAnswer
 //! GET  /v1/state/range?prefix=HEX[&after=HEX][&limit=N]   StateRange
@@ -175,7 +175,17 @@ pub struct ErrorBody {
 }
 
 /// What is wrong, why, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
 #[error("{code}: {message}")]
 pub struct RpcError {
     /// Stable code in snake case.

@@ -18,6 +18,8 @@
 
 mod frame;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use record::Record;
 

@@ -14,14 +14,20 @@ use axum::{
     routing::{get, post},
 };
 use crypto::Digest;
-use ledger::{Read as _, transaction::MAX_TRANSACTION_BYTES};
+use ledger::{Read as _, SignedTransaction, transaction::MAX_TRANSACTION_BYTES};
 use light::rpc::{
     BlockAnswer, HexBytes, StateAnswer, StateEntry, StateEvidence, StateRange, Status,
     TransactionResult,
 };
 use serde::Deserialize;
 use std::time::Duration;
-use units::Height;
+use units::{Height, List};
+
+/// Transactions in one batch.
+const MAX_BATCH: usize = 8_192;
+
+/// Bytes of one batch.
+const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// Bytes of a state key in a question.
 const MAX_KEY_BYTES: usize = 1_024;
@@ -45,6 +51,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/genesis", get(genesis))
         .route("/v1/transactions", post(submit))
+        .route("/v1/transactions/batch", post(submit_all))
         .route("/v1/transactions/{id}", get(transaction))
         .route("/v1/state", get(state))
         .route("/v1/state/range", get(range))
@@ -90,6 +97,17 @@ async fn submit(State(shared): State<Shared>, body: Body) -> Answer<TransactionR
     let bytes = read_body(body, MAX_TRANSACTION_BYTES).await?;
     let submitted = shared.submit(&bytes)?;
     shared.result(submitted).await.map(Json)
+}
+
+async fn submit_all(State(shared): State<Shared>, body: Body) -> Result<Response, Refusal> {
+    let bytes = read_body(body, MAX_BATCH_BYTES).await?;
+    let batch: List<SignedTransaction, MAX_BATCH> = borsh::from_slice(&bytes).map_err(|error| {
+        let hint = "send one borsh list of at most 8192 SignedTransactions";
+        Refusal::bad_request("malformed", error, hint)
+    })?;
+    let results = shared.submit_all(batch.into_vec()).await;
+    let bytes = borsh::to_vec(&results).map_err(Refusal::internal)?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
 async fn transaction(

@@ -5,7 +5,7 @@ use chain::StartError;
 use crypto::SecretKey;
 use ledger::accounts;
 use light::{
-    rpc::{BlockAnswer, Outcome, StateAnswer},
+    rpc::{BlockAnswer, Outcome, RpcError, StateAnswer, TransactionResult},
     verify_certificate, verify_state,
 };
 use tempfile::tempdir;
@@ -73,5 +73,56 @@ fn two_nodes_do_not_share_a_folder() {
     let chain = start(dir.path());
     let error = chain::start(config(dir.path())).unwrap_err();
     assert!(matches!(error, StartError::InUse { .. }), "{error}");
+    chain.shutdown().unwrap();
+}
+
+#[test]
+fn the_same_blocks_give_the_same_roots_in_a_fresh_state() {
+    let (dir, scratch) = (tempdir().unwrap(), tempdir().unwrap());
+    let bob = SecretKey::from_seed([2; 32]);
+    for nonce in 0..4 {
+        let chain = start(dir.path());
+        let caller = Caller(chain.rpc_addr());
+        caller.submit(&transfer(&caller.status(), nonce, &bob));
+        chain.shutdown().unwrap();
+    }
+    let replayed = chain::replay(dir.path(), &genesis(), scratch.path()).unwrap();
+    let chain = start(dir.path());
+    let caller = Caller(chain.rpc_addr());
+    let block: BlockAnswer = caller.get(&format!("/v1/blocks/{}", replayed.height)).json();
+    assert_eq!(block.digest, replayed.digest);
+    assert!(replayed.height.get() >= 4);
+    chain.shutdown().unwrap();
+
+    let other = ledger::Genesis { treasury: Coin::whole(1).unwrap(), ..genesis() };
+    let error = chain::replay(dir.path(), &other, scratch.path()).unwrap_err();
+    assert!(matches!(error, chain::ReplayError::OtherGenesis { .. }), "{error}");
+}
+
+#[test]
+fn a_batch_is_checked_together_and_answered_one_by_one() {
+    let dir = tempdir().unwrap();
+    let chain = start(dir.path());
+    let caller = Caller(chain.rpc_addr());
+    let bob = SecretKey::from_seed([2; 32]);
+    let mut batch: Vec<_> = (0..20).map(|n| transfer(&caller.status(), n, &bob)).collect();
+    batch[7].signature = crypto::Signature::new([1; 64]);
+    let body = borsh::to_vec(&batch).unwrap();
+    let sending =
+        std::thread::spawn(move || caller.try_call("POST /v1/transactions/batch", &body).unwrap());
+    // The nonces behind the bad one wait until it comes again, well signed.
+    caller.submit(&transfer(&caller.status(), 7, &bob));
+    let results: Vec<Result<TransactionResult, RpcError>> =
+        borsh::from_slice(&sending.join().unwrap().body).unwrap();
+    for (place, result) in results.iter().enumerate() {
+        match result {
+            Ok(result) => assert_eq!(result.outcome, Outcome::Applied),
+            Err(error) => assert_eq!((place, error.code.as_str()), (7, "bad_signature")),
+        }
+    }
+    assert_eq!(results.len(), 20);
+    assert_eq!(caller.balance(&bob), Some(Coin::whole(20).unwrap()));
+    let malformed = caller.try_call("POST /v1/transactions/batch", &[0xff; 64]).unwrap();
+    assert_eq!(malformed.refused(), (400, "malformed".into()));
     chain.shutdown().unwrap();
 }

@@ -1,6 +1,6 @@
 //! A node killed at random moments: what it acknowledged stays, nothing counts twice.
 
-use crate::support::{Caller, account, alice, start, transfer};
+use crate::support::{Caller, account, alice, genesis, start, transfer};
 use crypto::SecretKey;
 use ledger::accounts::ACCOUNTS;
 use light::rpc::{BlockAnswer, Outcome, StateAnswer, TransactionResult};
@@ -98,13 +98,23 @@ fn send_until_killed(node: Node, bob: &SecretKey, lives_ms: u64) -> Vec<Transact
 
 #[test]
 fn a_killed_node_loses_no_acknowledged_transfer_and_applies_none_twice() {
+    kill_and_count(KILLS);
+}
+
+#[test]
+#[ignore = "a long run"]
+fn soak_a_node_killed_fifty_times_loses_nothing() {
+    kill_and_count(50);
+}
+
+fn kill_and_count(kills: u64) {
     let dir = tempdir().unwrap();
     let bob = SecretKey::from_seed([2; 32]);
     let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = given.unwrap_or_else(|| std::process::id().into());
     println!("{SEED}={seed}");
     let mut acknowledged: Vec<TransactionResult> = Vec::new();
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let lives_ms = 200 + (seed + kill).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1_000;
         acknowledged.extend(send_until_killed(Node::start(dir.path()), &bob, lives_ms));
     }
@@ -123,6 +133,8 @@ fn a_killed_node_loses_no_acknowledged_transfer_and_applies_none_twice() {
     }
     every_round_has_its_seed(caller, &chain);
     chain.shutdown().unwrap();
+    let scratch = tempdir().unwrap();
+    chain::replay(&dir.path().join("chain"), &genesis(), scratch.path()).unwrap();
 }
 
 /// One more transfer. A block that was under way when the node was killed may still come and

@@ -134,3 +134,6 @@ fn encode(signature: &<MinSig as Variant>::Signature) -> SeedSignature {
     let bytes = signature.encode();
     SeedSignature::new(<[u8; 48]>::try_from(bytes.as_ref()).expect("a G1 point has 48 bytes"))
 }
+
+#[cfg(test)]
+mod tests;

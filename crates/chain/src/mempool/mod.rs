@@ -341,3 +341,6 @@ fn answer(slot: Slot, with: &Answer) {
         drop(waiter.send(with.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;
