@@ -127,6 +127,29 @@ impl Node {
         Some(sealed)
     }
 
+    /// Executes what consensus holds as final but the journal has lost, as when its last records
+    /// were damaged and cut off.
+    ///
+    /// # Panics
+    /// If consensus does not keep those blocks any more: the node cannot go on.
+    pub(crate) async fn catch_up(&self) {
+        let known = self.marshal.get_processed().await.map_or(0, |known| known.height().get());
+        let next = self.machine.head().header.height.get() + 1;
+        for height in (next..=known).map(Height::new) {
+            tracing::warn!(%height, "the journal lacks a final block: executing it again");
+            let stored = self.marshal.get_block(ConsensusHeight::new(height.get())).await;
+            let block = stored.expect("consensus keeps the blocks that the journal lacks");
+            let block = block.inner();
+            let transactions = self.machine.authorize(block.transactions());
+            let effects = transactions.and_then(|transactions| {
+                self.machine.execute(block.header().parent, &env(block.header()), &transactions)
+            });
+            self.machine.keep(block.id(), effects.expect("a final block is valid"));
+            self.machine.commit(block, self.certificate(height).await);
+            self.machine.publish(block);
+        }
+    }
+
     async fn certificate(&self, height: Height) -> Option<Certificate> {
         use commonware_codec::Encode as _;
         let height = ConsensusHeight::new(height.get());

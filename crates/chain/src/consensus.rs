@@ -206,10 +206,11 @@ where
     let seeds = Seeds::new(scheme.clone());
     let demand = Demand::new(Arc::clone(&machine), machine.mempool().clone());
     let digest = genesis.digest();
+    let node = Node { machine, seeds: seeds.clone(), genesis, marshal: marshal.clone() };
     let (stateful_actor, stateful) = Stateful::new(
         runtime.child("stateful"),
         StatefulConfig {
-            application: Node { machine, seeds: seeds.clone(), genesis, marshal: marshal.clone() },
+            application: node.clone(),
             db_config: tree::config(PARTITION, cache.clone(), BUFFER),
             provider: (),
             marshal: (marshal.clone(), floor),
@@ -233,6 +234,8 @@ where
     let epocher = FixedEpocher::new(COMMITTEE_BLOCKS);
     let deferred = Deferred::new(runtime.child("deferred"), paced, marshal.clone(), epocher);
     marshal_actor.start(stateful.clone(), buffer, resolver);
+    // Before the tree hears of any block: the journal is never behind it.
+    node.catch_up().await;
     stateful_actor.start();
 
     let patience = pace.idle + PATIENCE;

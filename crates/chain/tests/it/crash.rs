@@ -168,3 +168,29 @@ fn every_round_has_its_seed(caller: Caller, chain: &chain::Chain) {
     }
     assert_eq!(status.seeded, Round::new(next - 1));
 }
+
+#[test]
+fn what_the_journal_lost_comes_back_from_consensus() {
+    let dir = tempdir().unwrap();
+    let bob = SecretKey::from_seed([2; 32]);
+    let chain = start(dir.path());
+    let caller = Caller(chain.rpc_addr());
+    let results: Vec<_> =
+        (0..3).map(|nonce| caller.submit(&transfer(&caller.status(), nonce, &bob))).collect();
+    chain.shutdown().unwrap();
+
+    let log = dir.path().join("ledger/blocks-00000000000000000001.log");
+    let length = fs::metadata(&log).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(length / 2).unwrap();
+
+    let chain = start(dir.path());
+    let caller = Caller(chain.rpc_addr());
+    assert_eq!(caller.balance(&bob), Some(Coin::whole(3).unwrap()));
+    for result in results {
+        let path = format!("/v1/transactions/{}", result.id);
+        assert_eq!(caller.get(&path).json::<TransactionResult>(), result);
+    }
+    caller.submit(&transfer(&caller.status(), 3, &bob));
+    every_round_has_its_seed(caller, &chain);
+    chain.shutdown().unwrap();
+}
