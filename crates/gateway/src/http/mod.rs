@@ -1,0 +1,152 @@
+//! The HTTP server: an accept loop of its own, because limits are its whole point.
+//!
+//! Rules: every connection, header and body has a bound in bytes, number and time
+//! ([`HttpLimits`]); a connection beyond the bound is told so and closed; what a handler
+//! returns is sent, and a handler that fails says so in an error object.
+//! Never here: what a path means; that is `api`.
+
+mod body;
+mod stream;
+
+pub(crate) use body::{Body, read_body};
+pub use stream::HttpLimits;
+
+use crate::error::{ApiError, Code};
+use hyper::{Request, Response, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, future::Future, sync::Arc};
+use stream::{GuardedStream, Phase, PhaseMark};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+/// Pause after the system refused to accept, for instance for want of file descriptors.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// What a connection beyond the bound is told. It is closed before its request is read.
+const FULL: &str = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n",
+    "retry-after: 1\r\nconnection: close\r\ncontent-length: 126\r\n\r\n",
+    r#"{"error":{"message":"too many connections","type":"server_error","code":"overloaded","#,
+    r#""param":null,"hint":"retry in a second"}}"#
+);
+
+/// Answers requests; shared by all connections.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// The answer to one request.
+    fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, ApiError>> + Send;
+}
+
+/// Serves until `stopping` turns true, then lets open requests finish within `limits.drain`.
+pub(crate) async fn serve<H: Handler>(
+    listener: TcpListener,
+    handler: Arc<H>,
+    limits: HttpLimits,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((mut socket, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            // The socket's buffer takes these few bytes at once or they are not sent at all.
+            let telling = socket.write_all(FULL.as_bytes());
+            timeout(std::time::Duration::from_millis(1), telling).await.ok();
+            continue;
+        };
+        let (handler, stopping) = (Arc::clone(&handler), stopping.clone());
+        tokio::spawn(async move {
+            serve_connection(socket, handler, limits, stopping).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    timeout(limits.drain, places.acquire_many(all)).await.ok();
+}
+
+async fn serve_connection<H: Handler>(
+    socket: TcpStream,
+    handler: Arc<H>,
+    limits: HttpLimits,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // Small chunks of a stream should leave at once; a socket that cannot is still served.
+    socket.set_nodelay(true).ok();
+    let phase = PhaseMark::default();
+    let stream = TokioIo::new(GuardedStream::new(socket, phase.clone(), limits));
+    let service = service_fn(move |request| {
+        let mark = phase.clone();
+        mark.set(Phase::Busy);
+        let handler = Arc::clone(&handler);
+        async move {
+            let response = answer(handler, request).await;
+            Ok::<_, Infallible>(response.map(|body| body.marking_end(mark)))
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The stream bounds header and idle time each for itself; this bounds their sum.
+        .header_read_timeout(limits.idle + limits.header)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.header_bytes)
+        .serve_connection(stream, service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// The handler's answer, or its refusal as an error object.
+async fn answer<H: Handler>(handler: Arc<H>, request: Request<Incoming>) -> Response<Body> {
+    handler.handle(request).await.unwrap_or_else(|error| refusal(&error))
+}
+
+/// An error object with the headers that steer an SDK's retries.
+pub(crate) fn refusal(error: &ApiError) -> Response<Body> {
+    let mut response = Response::new(Body::json(&error.body()));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    match error.retry_after_s() {
+        Some(0) => {
+            headers.insert("x-should-retry", header::HeaderValue::from_static("false"));
+        }
+        Some(seconds) => {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        None => {}
+    }
+    // After these the body has not been read to its end: the connection cannot go on.
+    let unread = matches!(error.code, Code::BodyTooLarge | Code::RequestTimeout | Code::BadRequest);
+    if unread {
+        headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Puts the parts together and takes them apart again.
+
+use crate::{
+    api::Api,
+    boxes::Boxes,
+    config::Config,
+    funds::{Funds, FundsError},
+    http,
+    keys::Keys,
+    lanes::Lanes,
+    now,
+    receipts::Receipts,
+    router::Router,
+    run::Runner,
+    store::Records,
+    tasks::{IDEMPOTENCY_WINDOW_MS, MAX_RECENT, Tasks},
+    work::Shop,
+};
+use client::{
+    follow::Follower,
+    rpc::{Rpc, RpcError},
+    store::StoreError,
+    transactions::Sender,
+};
+use ledger::tables::PARAMS;
+use link::{Limits, Listener, TlsListener};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The chain does not answer.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The records cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The link cannot listen.
+    #[error("the link cannot listen at {address}: {source}")]
+    Link {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: link::Error,
+    },
+    /// The HTTP server cannot listen.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder cannot be made.
+    #[error("{path}: {source}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The ledger's parameters are missing.
+    #[error("the node's state has no parameters; is its genesis complete?")]
+    NoParameters,
+    /// The account could not be funded.
+    #[error("the gateway's account cannot be funded: {0}")]
+    Funds(String),
+}
+
+impl From<FundsError> for GatewayError {
+    fn from(error: FundsError) -> Self {
+        Self::Funds(error.to_string())
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    link_address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    accepting: JoinHandle<()>,
+    lanes: Arc<Lanes>,
+    router: Arc<Router>,
+}
+
+impl Gateway {
+    /// What callers set as their base URL.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Where boxes connect.
+    #[must_use]
+    pub const fn link_addr(&self) -> SocketAddr {
+        self.link_address
+    }
+
+    /// Boxes that are connected now.
+    #[must_use]
+    pub fn operators(&self) -> usize {
+        self.router.all().len()
+    }
+
+    /// Stops: takes no more requests, lets open ones end within the drain time, pays what is
+    /// owed, lets the boxes go.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        // The server ends by itself; a panic in it has been reported already.
+        self.serving.await.ok();
+        self.lanes.settle_all().await;
+        self.accepting.abort();
+        self.accepting.await.ok();
+    }
+}
+
+/// Starts a gateway. Must be called within a Tokio runtime.
+///
+/// # Errors
+/// [`GatewayError`].
+pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
+    let rpc = Rpc::new(&config.rpc_url)?;
+    let status = rpc.status().await?;
+    let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
+    let folder = |source| GatewayError::Folder { path: config.data_dir.clone(), source };
+    std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
+    let records = Records::open(&config.data_dir.join("gateway.redb")).await?;
+    let (chain, account) = (status.chain_id, config.account);
+    let session_key = config.session_key;
+    let router = Arc::new(Router::default());
+    let follower = Follower::start(rpc.clone()).await?;
+    let lanes =
+        Lanes::open(chain, account, session_key.clone(), records.clone(), Arc::clone(&router))?;
+    let sender = |key| Sender::new(rpc.clone(), chain, account, key);
+    let funds = Arc::new(Funds::new(
+        rpc.clone(),
+        follower.clone(),
+        account,
+        session_key.public(),
+        params,
+        config.funding,
+        Arc::clone(&lanes),
+        config.owner_key.map(sender),
+        sender(session_key.clone()),
+    ));
+    funds.open().await?;
+    let keys = Keys::open(&config.api_keys, &records)?;
+    let runner = Runner {
+        chain,
+        account,
+        session_key,
+        follower,
+        router: Arc::clone(&router),
+        lanes: Arc::clone(&lanes),
+        funds,
+    };
+    let shop = Arc::new(Shop {
+        anchor: status.anchor,
+        margin: config.margin,
+        runner,
+        records: records.clone(),
+        keys: Arc::clone(&keys),
+    });
+    let tasks = Tasks::default();
+    let since = now().get().saturating_sub(IDEMPOTENCY_WINDOW_MS);
+    let mut recent = records.tasks_since(since, MAX_RECENT)?;
+    recent.reverse();
+    tasks.restore(recent);
+
+    let link_error = |source| GatewayError::Link { address: config.link_listen, source };
+    let links = TlsListener::bind(config.link_listen, &config.link_key, Limits::default())
+        .await
+        .map_err(link_error)?;
+    let link_address = links.address();
+    let listen_error = |source| GatewayError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    let boxes = Arc::new(Boxes {
+        chain,
+        account,
+        rpc: rpc.clone(),
+        router: Arc::clone(&router),
+        records: records.clone(),
+        connections: AtomicU64::new(0),
+    });
+    let accepting = tokio::spawn(boxes.accept(links));
+    let (stop, stopping) = watch::channel(false);
+    let models = config.models.into_iter();
+    let api = Api {
+        keys,
+        models: models.map(|model| (model.name.clone(), Arc::new(model))).collect(),
+        router: Arc::clone(&router),
+        tasks,
+        shop,
+        receipts: Receipts { records, rpc },
+        limits: config.http,
+        stopping: stopping.clone(),
+    };
+    let serving = tokio::spawn(http::serve(listener, Arc::new(api), config.http, stopping));
+    Ok(Gateway { address, link_address, stop, serving, accepting, lanes, router })
+}
