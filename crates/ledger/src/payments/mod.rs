@@ -22,7 +22,8 @@
 //! - R5 From its expiry on nothing is cashed on an allocation; what is unspent is released at the
 //!   end of a block, at most 256 allocations a block.
 //! - R6 An operator files one claim per period that has ended, in ascending order, at any later
-//!   time, by its owner or a session key of the owner. It names a box key good for claims.
+//!   time. It names a box key good for claims, and is sent by the owner, by that box key or by
+//!   the current one, where it is a session key of the owner.
 //! - R7 A claim lists 1 to 4,096 lanes in ascending order, none twice.
 //! - R8 A lane's range follows on from the last one claimed and ends at its voucher's sequence;
 //!   its delta is what the voucher adds to what was claimed, at least the cashable minimum. So

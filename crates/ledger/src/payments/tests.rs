@@ -215,6 +215,9 @@ fn r6_a_box_key_claims_as_a_session_of_its_owner_until_its_version_ends() {
     world.wait_for_next_period();
     let lane = LANE.claim(world.chain, operator);
     let call = file(claim_of(operator, last_period(&world), vec![lane]));
+    world.done("olga", grant("phone", coins(1), Credit::ZERO, world.far));
+    let other = rejected(Error::NotTheBoxKey { key: public("phone") });
+    assert_eq!(world.send_by("olga", "phone", call.clone()), other);
     assert_eq!(world.send_by("olga", "box", call), Status::Applied);
     let record = claim(&world.state, &operator, last_period(&world)).unwrap().unwrap();
     assert_eq!((record.box_key, record.key_epoch), (public("box"), 0));

@@ -37,7 +37,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, sender: &Sender, tx: &Tx) -> Result<(
         Tx::Unbond { operator, amount } => unbond(ctx, owner, *operator, *amount),
         Tx::RotateBoxKey { operator, box_key } => rotate(ctx, owner, *operator, *box_key),
         Tx::SetClass { operator, class } => set_class(ctx, owner, *operator, *class),
-        Tx::SetProfile { operator, profile } => set_profile(ctx, owner, *operator, profile),
+        Tx::SetProfile { operator, profile } => set_profile(ctx, sender, *operator, profile),
     }
 }
 
@@ -131,8 +131,7 @@ fn rotate(
 ) -> Result<(), Failure> {
     let mut record = owned(ctx, owner, id)?;
     usable(key)?; // R9
-    let current = box_key(ctx, &id, record.key_epoch)?;
-    let mut old = current.ok_or(Broken::Rule("an operator has no current box key"))?;
+    let mut old = current_key(ctx, id, &record)?;
     if old.key == key {
         return Err(Error::SameKey { key }.into());
     }
@@ -168,11 +167,15 @@ fn set_class(
 
 fn set_profile(
     ctx: &mut Context<'_>,
-    owner: AccountId,
+    sender: &Sender,
     id: OperatorId,
     profile: &Profile,
 ) -> Result<(), Failure> {
-    let mut record = owned(ctx, owner, id)?;
+    let mut record = owned(ctx, sender.account, id)?;
+    // R7: of the owner's hot keys only the box's own.
+    if !sender.is_owner() && current_key(ctx, id, &record)?.key != sender.signer {
+        return Err(Error::NotTheBoxKey { key: sender.signer }.into());
+    }
     check_profile(profile)?; // R9
     record.profile = profile.clone();
     ctx.put(&OPERATORS, &id, &record)?;
@@ -204,6 +207,16 @@ pub(crate) fn end_block(ctx: &mut Context<'_>) -> Result<(), Failure> {
 fn owned(ctx: &Context<'_>, owner: AccountId, id: OperatorId) -> Result<Operator, Failure> {
     let record = operator(ctx, &id)?.ok_or(Error::UnknownOperator { operator: id })?;
     if record.owner == owner { Ok(record) } else { Err(Error::NotTheOwner { operator: id }.into()) }
+}
+
+/// The current version of an operator's box key (R6).
+pub(crate) fn current_key(
+    ctx: &Context<'_>,
+    id: OperatorId,
+    record: &Operator,
+) -> Result<BoxKey, Failure> {
+    let key = box_key(ctx, &id, record.key_epoch)?;
+    Ok(key.ok_or(Broken::Rule("an operator has no current box key"))?)
 }
 
 /// R3

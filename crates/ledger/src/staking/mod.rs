@@ -21,7 +21,8 @@
 //!   the old one stays good for claims for one period and its claim window, so that what it
 //!   signed can be cashed.
 //! - R7 Class and profile are the owner's to change; a higher class needs its floor. The
-//!   profile may also be changed by a session key, because a box finds out its own address.
+//!   profile may also be changed by the current box key, where it is a session key of the owner,
+//!   because a box finds out its own address.
 //! - R8 The bond as of any clock within the challenge window and one day can be read.
 //! - R9 A box key is a usable key; a profile lists models in ascending order, none twice.
 //!

@@ -230,6 +230,12 @@ pub enum Error {
     /// R9.
     #[error("the profile's models must be in ascending order, none twice")]
     ModelsOutOfOrder = 9,
+    /// R7.
+    #[error("session key {key} is not the operator's current box key")]
+    NotTheBoxKey {
+        /// Who signed.
+        key: PublicKey,
+    } = 10,
 }
 
 /// What genesis decides.

@@ -168,7 +168,7 @@ fn r7_a_higher_class_needs_its_floor() {
 }
 
 #[test]
-fn r7_a_session_key_may_change_the_profile_and_nothing_else() {
+fn r7_the_box_key_as_a_session_may_change_the_profile_and_nothing_else() {
     let mut world = World::new();
     let id = world.register("olga", "box");
     world.done("olga", grant("box", coins(1), Credit::ZERO, world.far));
@@ -176,6 +176,10 @@ fn r7_a_session_key_may_change_the_profile_and_nothing_else() {
     let set = Call::Staking(Tx::SetProfile { operator: id, profile: profile.clone() });
     assert_eq!(world.send_by("olga", "box", set), Status::Applied);
     assert_eq!(operator(&world.state, &id).unwrap().unwrap().profile, profile);
+    let set = Call::Staking(Tx::SetProfile { operator: id, profile });
+    world.done("olga", grant("phone", coins(1), Credit::ZERO, world.far));
+    let other = rejected(Error::NotTheBoxKey { key: public("phone") });
+    assert_eq!(world.send_by("olga", "phone", set), other);
     for call in [unbond(id, coins(1)), rotate(id, "thief"), bond(id, coins(1))] {
         assert!(matches!(world.send_by("olga", "box", call), Status::Refused(_)));
     }

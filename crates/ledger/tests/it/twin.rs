@@ -347,6 +347,8 @@ impl Twin {
             }
             staking::Tx::SetProfile { operator, profile } => {
                 let record = self.owned(who, *operator)?;
+                let by_box = record.keys.last().unwrap().0 == tx.signer;
+                need(by_box || tx.signer == *who.get(), "NotTheBoxKey")?;
                 need(sorted(profile), "ModelsOutOfOrder")?;
                 record.profile = profile.clone();
             }
@@ -456,12 +458,12 @@ impl Twin {
                 let (limit, expires) = (limit.get(), expires.get());
                 self.allocations.insert(key, Allocation { limit, expires, ..old });
             }
-            payments::Tx::FileClaim(claim) => self.claim(who, claim)?,
+            payments::Tx::FileClaim(claim) => self.claim(who, tx.signer, claim)?,
         }
         Ok(())
     }
 
-    fn claim(&mut self, who: AccountId, claim: &Claim) -> Result<(), No> {
+    fn claim(&mut self, who: AccountId, signer: PublicKey, claim: &Claim) -> Result<(), No> {
         let operator = self.operators.get(&claim.operator).ok_or("UnknownOperator")?.clone();
         need(operator.owner == who, "NotTheOwner")?;
         let period = self.clock / self.params.windows.epoch.get();
@@ -470,6 +472,9 @@ impl Twin {
         need(last.is_none_or(|last| claim.epoch.get() > *last), "AlreadyClaimed")?;
         let version = operator.keys.get(claim.key_epoch as usize);
         need(version.is_some_and(|(_, ends)| self.clock < *ends), "BadKeyEpoch")?;
+        let mut own = vec![*who.get(), operator.keys[claim.key_epoch as usize].0];
+        own.push(operator.keys.last().unwrap().0);
+        need(own.contains(&signer), "NotTheBoxKey")?;
         need(!claim.lanes.is_empty(), "NoLanes")?;
         let (mut fee, mut count, mut last_lane) = (0, 0, None);
         let mut taken: BTreeMap<AccountId, u128> = BTreeMap::new();

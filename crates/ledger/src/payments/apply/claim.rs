@@ -14,7 +14,7 @@ use super::{
     live,
 };
 use crate::{
-    context::Context,
+    context::{Context, Sender},
     credits,
     error::{Broken, Failure},
     staking::{self, BoxKey, Operator},
@@ -41,12 +41,8 @@ struct Tally {
     count: u64,
 }
 
-pub(super) fn file(
-    ctx: &mut Context<'_>,
-    account: AccountId,
-    claim: &Claim,
-) -> Result<(), Failure> {
-    let (operator, box_key) = check_claimant(ctx, account, claim)?;
+pub(super) fn file(ctx: &mut Context<'_>, sender: &Sender, claim: &Claim) -> Result<(), Failure> {
+    let (operator, box_key) = check_claimant(ctx, sender, claim)?;
     let tally = tally(ctx, claim)?;
     let fee = claim.totals.fee;
     if tally.fee != fee {
@@ -67,13 +63,13 @@ pub(super) fn file(
 /// R6: who may claim what, and under which box key.
 fn check_claimant(
     ctx: &Context<'_>,
-    account: AccountId,
+    sender: &Sender,
     claim: &Claim,
 ) -> Result<(Operator, BoxKey), Failure> {
     let Claim { operator: id, key_epoch, epoch, .. } = *claim;
     let operator = staking::operator(ctx, &id)?;
     let operator = operator.ok_or(Error::UnknownOperator { operator: id })?;
-    if operator.owner != account {
+    if operator.owner != sender.account {
         return Err(Error::NotTheOwner { operator: id }.into());
     }
     let current = ctx.epoch();
@@ -88,6 +84,12 @@ fn check_claimant(
     let box_key = staking::box_key(ctx, &id, key_epoch)?;
     let box_key = box_key.filter(|key| key.is_good_for_claims(ctx.clock()));
     let box_key = box_key.ok_or(Error::BadKeyEpoch { key_epoch })?;
+    // A claim binds the bond to its root: of the owner's hot keys only the box's own may do it.
+    let current = staking::apply::current_key(ctx, id, &operator)?;
+    let own = [*sender.account.get(), box_key.key, current.key];
+    if !own.contains(&sender.signer) {
+        return Err(Error::NotTheBoxKey { key: sender.signer }.into());
+    }
     Ok((operator, box_key))
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, sender: &Sender, tx: &Tx) -> Result<(
         Tx::Extend { allocation, limit, expires } => {
             extend(ctx, sender, *allocation, *limit, *expires)
         }
-        Tx::FileClaim(claim) => claim::file(ctx, sender.account, claim),
+        Tx::FileClaim(claim) => claim::file(ctx, sender, claim),
     }
 }
 

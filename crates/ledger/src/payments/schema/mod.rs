@@ -416,6 +416,12 @@ pub enum Error {
         /// Of the root.
         count: u64,
     } = 26,
+    /// R6.
+    #[error("session key {key} is no box key of this operator; claim with that or the owner's")]
+    NotTheBoxKey {
+        /// Who signed.
+        key: PublicKey,
+    } = 27,
 }
 
 /// What genesis decides.
