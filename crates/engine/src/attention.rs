@@ -133,7 +133,8 @@ impl Workers<'_> {
                 self.backend.products_a16(panel, &inputs[..rows], &mut acc[..rows]);
                 for (sums, acc) in sums.iter_mut().zip(&acc) {
                     for (sum, acc) in sums.iter_mut().zip(acc) {
-                        *sum += i64::from(*acc);
+                        // Below 2^40: at most 8,192 keys.
+                        *sum = sum.wrapping_add(i64::from(*acc));
                     }
                 }
             }

@@ -87,7 +87,8 @@ impl Engine {
     ) -> Result<Run, EngineError> {
         job.check(self.model().facts())?;
         let mut runs = self.run(std::slice::from_ref(job), &mut |_, token| on_token(token));
-        runs.pop().map(Ok).unwrap_or(Err(model::RunError::EmptyInput.into()))
+        // One job gives one run.
+        runs.pop().ok_or(EngineError::Run(model::RunError::EmptyInput))
     }
 
     /// Runs several jobs at once; each gives what it gives alone. `on_token` gets the index of the

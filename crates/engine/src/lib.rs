@@ -1,25 +1,29 @@
 //! The fast executor of `model` graphs, and the models themselves: catalogue, import, store.
 //!
-//! Rules: an engine computes exactly what `model::reference` computes, trace included, whatever the
-//! kernels, the number of threads, the batch or the way a prompt is cut; kernels are chosen when a
-//! model is loaded. Floats exist in `import` alone.
+//! Rules: an engine computes exactly what `model::reference` computes, trace included, whatever
+//! the kernels, the number of threads, the batch or the way a prompt is cut; kernels are chosen
+//! when a model is loaded. Floats exist in `import` alone.
 //!
 //! Reading order: `engine` (runs), `execute` (one pass through the ops), `product` and `attention`
-//! (where the time goes), `backend` (kernels), `plan` and `cache` (memory); then `catalog`, `store`,
-//! `import`, `tiny`.
+//! (where the time goes), `backend` (kernels), `plan` and `cache` (memory); then `catalog`,
+//! `store`, `pull`, `import`, `tiny`.
 //!
 //! Never here: payment, networks, HTTP. A download is the machine's own package client at work.
 
 mod attention;
 pub mod backend;
 mod cache;
+pub mod catalog;
 mod engine;
 mod error;
 mod execute;
+pub mod import;
 mod plan;
 mod pool;
 mod product;
+mod pull;
 mod sample;
+pub mod store;
 pub mod tiny;
 
 pub use backend::BackendKind;
@@ -27,3 +31,4 @@ pub use engine::{BATCH_MAX, Engine, Options, PASS_ROWS};
 pub use error::EngineError;
 pub use model::{Finish, Job, Output, Run, RunError, Sampling};
 pub use pool::THREADS_MAX;
+pub use pull::{Progress, download};

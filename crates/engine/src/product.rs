@@ -150,7 +150,8 @@ impl Workers<'_> {
             self.backend.products_w8(weights, &rows[..count], &mut acc[..count]);
             for (sums, acc) in out.iter_mut().zip(&acc) {
                 for (sum, acc) in sums.iter_mut().zip(acc) {
-                    *sum += i64::from(*acc);
+                    // Below 2^38: see `model::int::dot_w8`.
+                    *sum = sum.wrapping_add(i64::from(*acc));
                 }
             }
         }

@@ -255,19 +255,7 @@ impl View<'_> {
             }
             Op::Rope { input, heads } => self.rope(input, heads),
             Op::Attention { .. } => self.attention(op),
-            Op::Logits { input, tied, multiplier } => {
-                at_least("the temperature multiplier", multiplier, 1)?;
-                let width = self.operand(input, Kind::A16)?;
-                self.last(Reach::Causal)?;
-                let first = self.graph.ops.first();
-                let fits =
-                    matches!(first, Some(Op::EmbeddingScaled { width: w, .. }) if *w == width);
-                if tied && !fits {
-                    return self
-                        .fails("tied logits need a scaled embedding of their input's width");
-                }
-                Ok(Shape { kind: Kind::Logits, width: self.graph.vocabulary })
-            }
+            Op::Logits { input, tied, multiplier } => self.logits(input, tied, multiplier),
             Op::SumPool { input } => {
                 if self.graph.reach != Reach::Full {
                     return self.fails("only a graph of full reach pools");
@@ -281,6 +269,18 @@ impl View<'_> {
                 Ok(Shape { kind: Kind::Unit, width })
             }
         }
+    }
+
+    fn logits(&self, input: ValueId, tied: bool, multiplier: u32) -> Result<Shape, ModelError> {
+        at_least("the temperature multiplier", multiplier, 1)?;
+        let width = self.operand(input, Kind::A16)?;
+        self.last(Reach::Causal)?;
+        let first = self.graph.ops.first();
+        let fits = matches!(first, Some(Op::EmbeddingScaled { width: w, .. }) if *w == width);
+        if tied && !fits {
+            return self.fails("tied logits need a scaled embedding of their input's width");
+        }
+        Ok(Shape { kind: Kind::Logits, width: self.graph.vocabulary })
     }
 
     fn rope(&self, input: ValueId, heads: u32) -> Result<Shape, ModelError> {
@@ -380,7 +380,7 @@ impl View<'_> {
 }
 
 /// Boundaries ascend, hold rows, and cut: an op after a boundary reads nothing before it. Attention
-/// stands inside blocks; pooling, logits and unit after the last boundary.
+/// and rotation stand inside blocks; pooling, logits and unit after the last boundary.
 fn check_boundaries(graph: &Graph, shapes: &[Shape]) -> Result<(), ModelError> {
     at_least("the number of boundaries", length_of(graph.boundaries.len()), 1)?;
     let mut before = None;
@@ -408,11 +408,13 @@ fn check_boundaries(graph: &Graph, shapes: &[Shape]) -> Result<(), ModelError> {
         let in_head = position > last;
         let misplaced = match op {
             Op::Attention { .. } => position <= first || in_head,
+            Op::Rope { .. } => in_head,
             Op::SumPool { .. } | Op::Unit { .. } | Op::Logits { .. } => !in_head,
             _ => false,
         };
         if misplaced {
-            let reason = "attention stands inside blocks, outputs after the last boundary";
+            let reason =
+                "attention and rotation stand inside blocks, outputs after the last boundary";
             return Err(ModelError::Op { op: index, reason });
         }
         if cuts.next_if_eq(&position).is_some() {

@@ -143,20 +143,7 @@ impl<'m> State<'m> {
             _ => &Channels::default(),
         };
         match *op {
-            Op::EmbeddingSum { width } => {
-                let rows = ids.iter().zip(range.clone()).map(|(id, position)| match weights {
-                    OpWeights::Rows { words, positions } => {
-                        embedding_sum(words.row(size(*id)), positions.row(position))
-                    }
-                    _ => Vec::new(),
-                });
-                Value::Res(collect(width, rows))
-            }
-            Op::EmbeddingScaled { width, factor } => {
-                let rows =
-                    ids.iter().map(|id| embedding_scaled(&channels.channel(size(*id)), factor));
-                Value::Res(collect(width, rows))
-            }
+            Op::EmbeddingSum { .. } | Op::EmbeddingScaled { .. } => embed(op, weights, ids, range),
             Op::Norm { input, centred, offset } => {
                 let (gains, biases): (&[i32], &[i64]) = match weights {
                     OpWeights::Norm { gains, biases } => (gains, biases),
@@ -282,6 +269,21 @@ impl<'m> State<'m> {
             Some(Value::Row(row)) => row.clone(),
             _ => Vec::new(),
         }
+    }
+}
+
+fn embed(op: &Op, weights: &OpWeights, ids: &[u32], range: &Range<usize>) -> Value {
+    match (op, weights) {
+        (Op::EmbeddingSum { width }, OpWeights::Rows { words, positions }) => {
+            let rows = ids.iter().zip(range.clone());
+            let rows = rows.map(|(id, at)| embedding_sum(words.row(size(*id)), positions.row(at)));
+            Value::Res(collect(*width, rows))
+        }
+        (Op::EmbeddingScaled { width, factor }, OpWeights::Channels(channels)) => {
+            let rows = ids.iter().map(|id| embedding_scaled(&channels.channel(size(*id)), *factor));
+            Value::Res(collect(*width, rows))
+        }
+        _ => Value::Res(Rows::new(0)),
     }
 }
 

@@ -5,8 +5,8 @@
 //! compiled for AVX2.
 
 use std::arch::x86_64::{
-    __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+    __m128i, __m256i, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_madd_epi16, _mm256_set1_epi32,
+    _mm256_setzero_si256,
 };
 
 use super::{Backend, BackendKind, LANES, Lanes, NormRow, TILE_ROWS, scalar};
@@ -21,13 +21,13 @@ impl Backend for Avx2 {
 
     fn products_w8(&self, panel: &[i8], inputs: &[&[i16]], out: &mut [Lanes]) {
         check(panel.len(), inputs, out);
-        // SAFETY: AVX2 was detected, and `check` held.
+        // SAFETY: AVX2 was detected.
         unsafe { tiles(panel, inputs, out) }
     }
 
     fn products_a16(&self, panel: &[i16], inputs: &[&[i16]], out: &mut [Lanes]) {
         check(panel.len(), inputs, out);
-        // SAFETY: AVX2 was detected, and `check` held.
+        // SAFETY: AVX2 was detected.
         unsafe { tiles(panel, inputs, out) }
     }
 
@@ -59,78 +59,67 @@ fn check(panel: usize, inputs: &[&[i16]], out: &[Lanes]) {
     assert!(whole && deep && room, "a kernel was handed operands of another shape");
 }
 
-/// What a panel holds.
+/// What a panel holds: for one pair of inputs, the operands of all channels.
 trait Operand: Copy {
-    /// Eight channels' pairs, as 16-bit integers.
+    /// Channels 0–7 and 8–15, each pair as 16-bit integers.
     ///
     /// # Safety
-    /// AVX2 must be there, and 16 operands must be readable at `pairs`.
-    unsafe fn load(pairs: *const Self) -> __m256i;
+    /// AVX2 must be there.
+    unsafe fn widen(pairs: [Self; 2 * LANES]) -> [__m256i; 2];
 }
 
 impl Operand for i8 {
     #[inline(always)]
-    unsafe fn load(pairs: *const Self) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(pairs.cast())) }
+    unsafe fn widen(pairs: [Self; 2 * LANES]) -> [__m256i; 2] {
+        // SAFETY: both types are 32 plain bytes; AVX2 is there by the caller's promise.
+        unsafe {
+            let [low, high] = std::mem::transmute::<[Self; 2 * LANES], [__m128i; 2]>(pairs);
+            [_mm256_cvtepi8_epi16(low), _mm256_cvtepi8_epi16(high)]
+        }
     }
 }
 
 impl Operand for i16 {
     #[inline(always)]
-    unsafe fn load(pairs: *const Self) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(pairs.cast()) }
+    unsafe fn widen(pairs: [Self; 2 * LANES]) -> [__m256i; 2] {
+        // SAFETY: both types are 64 plain bytes.
+        unsafe { std::mem::transmute::<[Self; 2 * LANES], [__m256i; 2]>(pairs) }
     }
 }
 
-/// # Safety
-/// AVX2 must be there, and `check` must have held.
 #[target_feature(enable = "avx2")]
-unsafe fn tiles<T: Operand>(panel: &[T], inputs: &[&[i16]], out: &mut [Lanes]) {
-    // SAFETY: the caller's promise; each arm matches the number of inputs.
-    unsafe {
-        match inputs.len() {
-            1 => tile::<T, 1>(panel, inputs, out),
-            2 => tile::<T, 2>(panel, inputs, out),
-            3 => tile::<T, 3>(panel, inputs, out),
-            4 => tile::<T, 4>(panel, inputs, out),
-            5 => tile::<T, 5>(panel, inputs, out),
-            _ => tile::<T, TILE_ROWS>(panel, inputs, out),
-        }
+fn tiles<T: Operand>(panel: &[T], inputs: &[&[i16]], out: &mut [Lanes]) {
+    match inputs.len() {
+        1 => tile::<T, 1>(panel, inputs, out),
+        2 => tile::<T, 2>(panel, inputs, out),
+        3 => tile::<T, 3>(panel, inputs, out),
+        4 => tile::<T, 4>(panel, inputs, out),
+        5 => tile::<T, 5>(panel, inputs, out),
+        _ => tile::<T, TILE_ROWS>(panel, inputs, out),
     }
 }
 
-/// Products of a panel with `M` rows; two accumulators per row stay in registers.
-///
-/// # Safety
-/// As `tiles`, and there are `M` inputs.
+/// Products of a panel with `M` rows; two accumulators per row stay in registers. Operands are
+/// taken by value, so there is no pointer to get wrong.
 #[target_feature(enable = "avx2")]
-unsafe fn tile<T: Operand, const M: usize>(panel: &[T], inputs: &[&[i16]], out: &mut [Lanes]) {
-    let mut rows = [std::ptr::null::<i32>(); M];
-    for (row, input) in rows.iter_mut().zip(inputs) {
-        *row = input.as_ptr().cast();
-    }
+fn tile<T: Operand, const M: usize>(panel: &[T], inputs: &[&[i16]], out: &mut [Lanes]) {
+    let (panel, _) = panel.as_chunks::<{ 2 * LANES }>();
+    let rows: [&[[i16; 2]]; M] =
+        std::array::from_fn(|row| &inputs[row].as_chunks().0[..panel.len()]);
     let mut acc = [[_mm256_setzero_si256(); 2]; M];
-    for pair in 0..panel.len() / (2 * LANES) {
-        // SAFETY: pair < depth / 2, so 2·LANES operands and one pair of each input are in bounds.
-        unsafe {
-            let at = panel.as_ptr().add(pair * 2 * LANES);
-            let low = T::load(at);
-            let high = T::load(at.add(LANES));
-            for row in 0..M {
-                let a = _mm256_set1_epi32(rows[row].add(pair).read_unaligned());
-                acc[row][0] = _mm256_add_epi32(acc[row][0], _mm256_madd_epi16(low, a));
-                acc[row][1] = _mm256_add_epi32(acc[row][1], _mm256_madd_epi16(high, a));
-            }
+    for (pair, weights) in panel.iter().enumerate() {
+        // SAFETY: AVX2 is enabled for this function.
+        let [low, high] = unsafe { T::widen(*weights) };
+        for (acc, row) in acc.iter_mut().zip(&rows) {
+            // SAFETY: both types are 4 plain bytes.
+            let a = _mm256_set1_epi32(unsafe { std::mem::transmute::<[i16; 2], i32>(row[pair]) });
+            acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(low, a));
+            acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(high, a));
         }
     }
     for (acc, out) in acc.iter().zip(out) {
-        // SAFETY: a result has room for two vectors.
-        unsafe {
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), acc[0]);
-            _mm256_storeu_si256(out.as_mut_ptr().add(LANES / 2).cast(), acc[1]);
-        }
+        // SAFETY: both types are 64 plain bytes.
+        *out = unsafe { std::mem::transmute::<[__m256i; 2], Lanes>(*acc) };
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn norm_sums(x: &[i32]) -> (i64, u64) {
     let (mut sum, mut squares) = (0_i64, 0_i64);
     for x in x {
         let x = i64::from(*x);
-        sum += x;
+        sum = sum.wrapping_add(x);
         // |x| ≤ 2^26 and at most 1,024 elements: below 2^62.
         squares = squares.wrapping_add(x.wrapping_mul(x));
     }
@@ -80,7 +80,7 @@ pub(super) fn norm_apply(norm: &NormRow<'_>, x: &[i32], out: &mut [i16]) {
     let weights = norm.gains.iter().zip(norm.biases);
     for ((out, x), (gain, bias)) in out.iter_mut().zip(x).zip(weights) {
         // |d·R| ≤ 2^32 because d ≤ √V < r, so every step fits i64.
-        let d = i64::from(*x) - i64::from(norm.mean);
+        let d = i64::from(*x).wrapping_sub(i64::from(norm.mean));
         let v = d.wrapping_mul(norm.reciprocal).wrapping_mul(i64::from(*gain)).wrapping_add(*bias);
         *out = clamp_a16(v >> SHIFT_WIDE);
     }
@@ -93,10 +93,10 @@ pub(super) fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
     for (out, score) in out.iter_mut().zip(scores) {
         let distance = u64::from(best.wrapping_sub(*score) as u32);
         // The multiplier is below 2^16, so the product is below 2^48.
-        let step = (distance * u64::from(multiplier)) >> SHIFT;
+        let step = distance.wrapping_mul(u64::from(multiplier)) >> SHIFT;
         let e = EXP[step.min(EXP_LAST as u64) as usize];
         *out = e as i16;
-        total += i64::from(e);
+        total = total.wrapping_add(i64::from(e));
     }
     total
 }

@@ -1,3 +1,7 @@
 //! One suite for every executor: whole models, every backend, thread count, batch and cut.
 
+mod import;
+mod random;
+mod store;
+mod support;
 mod tiny;

@@ -1,0 +1,164 @@
+//! Imports of small encoders made here: reproducible, bounded, and refused when they are broken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::Job;
+use engine::import::{Architecture, ImportError, Recipe, Scales, SourceFiles, import_safetensors};
+use model::certificate::{Certificate, certify};
+use proptest::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::support::check;
+
+const WIDTH: usize = 32;
+const HIDDEN: usize = 48;
+const WORDS: usize = 20;
+const PLACES: usize = 12;
+
+fn recipe() -> Recipe {
+    Recipe {
+        architecture: Architecture::Bert,
+        source: SourceFiles {
+            weights: "weights".to_owned(),
+            tokenizer: "tokenizer".to_owned(),
+            licence: "licence".to_owned(),
+        },
+        licence: "MIT".to_owned(),
+        heads: 4,
+        norm_epsilon: 1e-12,
+        max_input: 12,
+        scales: Scales { residual_bits: 16, headroom_milli: 4 },
+        vectors: Vec::new(),
+    }
+}
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// A small encoder of two blocks with some plain weights.
+fn tensors() -> Tensors {
+    let mut tensors = Tensors::new();
+    let mut state = 1_u32;
+    let mut add = |name: &str, shape: &[usize], scale: f32, offset: f32| {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            offset + scale * ((state >> 8) as f32 / 8_388_608.0 - 1.0)
+        };
+        let data = (0..shape.iter().product()).map(|_| next()).collect();
+        tensors.insert(name.to_owned(), (shape.to_vec(), data));
+    };
+    add("embeddings.word_embeddings.weight", &[WORDS, WIDTH], 0.1, 0.0);
+    add("embeddings.position_embeddings.weight", &[PLACES, WIDTH], 0.05, 0.0);
+    add("embeddings.token_type_embeddings.weight", &[2, WIDTH], 0.01, 0.0);
+    let mut norms = vec!["embeddings.LayerNorm".to_owned()];
+    for block in 0..2 {
+        let name = |part: &str| format!("encoder.layer.{block}.{part}");
+        for (part, outputs, inputs) in [
+            ("attention.self.query", WIDTH, WIDTH),
+            ("attention.self.key", WIDTH, WIDTH),
+            ("attention.self.value", WIDTH, WIDTH),
+            ("attention.output.dense", WIDTH, WIDTH),
+            ("intermediate.dense", HIDDEN, WIDTH),
+            ("output.dense", WIDTH, HIDDEN),
+        ] {
+            add(&format!("{}.weight", name(part)), &[outputs, inputs], 0.2, 0.0);
+            add(&format!("{}.bias", name(part)), &[outputs], 0.1, 0.0);
+        }
+        norms.extend([name("attention.output.LayerNorm"), name("output.LayerNorm")]);
+    }
+    for norm in norms {
+        add(&format!("{norm}.weight"), &[WIDTH], 0.2, 1.0);
+        add(&format!("{norm}.bias"), &[WIDTH], 0.2, 0.0);
+    }
+    tensors
+}
+
+fn file(tensors: &Tensors) -> Vec<u8> {
+    let bytes: BTreeMap<&String, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, data))| (name, data.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        .collect();
+    let views = tensors.iter().map(|(name, (shape, _))| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn import(tensors: &Tensors) -> Result<model::Model, ImportError> {
+    import_safetensors(&file(tensors), b"{}", &recipe(), &mut |_, _| {})
+}
+
+#[test]
+fn an_import_is_a_function_of_its_source() {
+    let first = import(&tensors()).unwrap();
+    let second = import(&tensors()).unwrap();
+    assert_eq!(first.to_bytes(), second.to_bytes());
+    expect_test::expect![[""]].assert_eq(&first.id().to_string());
+    let mut other = tensors();
+    other.get_mut("encoder.layer.1.output.dense.weight").unwrap().1[0] += 0.5;
+    assert_ne!(import(&other).unwrap().id(), first.id());
+}
+
+#[test]
+fn every_op_of_an_import_is_certified_and_every_executor_agrees() {
+    let model = Arc::new(import(&tensors()).unwrap());
+    for certificate in certify(&model) {
+        match certificate {
+            // Behind the table only the type bounds what comes; the residual adds are exact anyway.
+            Certificate::Nothing | Certificate::Gate { .. } => {}
+            Certificate::Linear { narrow, .. } => assert!(narrow),
+            Certificate::Attention { scores, averages } => assert!(scores && averages),
+        }
+    }
+    check(&model, &[Job::embed(&[1, 5, 19, 2, 2]), Job::embed(&[3])]);
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let mut tensors = tensors();
+    tensors.remove("encoder.layer.1.output.dense.bias");
+    let error = import(&tensors).unwrap_err().to_string();
+    assert_eq!(error, "the weight file has no tensor encoder.layer.1.output.dense.bias");
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named() {
+    let mut tensors = tensors();
+    let tensor = tensors.get_mut("encoder.layer.0.output.dense.bias").unwrap();
+    tensor.0 = vec![2, WIDTH / 2];
+    assert!(matches!(import(&tensors), Err(ImportError::Tensor { .. })));
+}
+
+#[test]
+fn numbers_that_are_none_are_refused() {
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut tensors = tensors();
+        tensors.get_mut("encoder.layer.0.output.dense.bias").unwrap().1[3] = value;
+        assert!(matches!(import(&tensors), Err(ImportError::NotFinite { .. })));
+    }
+}
+
+#[test]
+fn weights_without_a_bound_are_refused() {
+    let mut tensors = tensors();
+    for value in &mut tensors.get_mut("encoder.layer.0.output.dense.weight").unwrap().1 {
+        *value *= 1e30;
+    }
+    assert!(matches!(import(&tensors), Err(ImportError::Unbounded { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_damaged_weight_file_never_panics(at: prop::sample::Index, byte: u8, cut: bool) {
+        let mut bytes = file(&tensors());
+        // Most of the structure lies in the first bytes.
+        let at = at.index(bytes.len().min(6_000));
+        bytes[at] = byte;
+        if cut {
+            bytes.truncate(at);
+        }
+        let _model = import_safetensors(&bytes, b"{}", &recipe(), &mut |_, _| {});
+    }
+}

@@ -1,0 +1,7 @@
+//! The model crate from outside: what is refused, what is pinned, what certificates promise.
+
+mod certificates;
+mod commitments;
+mod files;
+mod gate;
+mod support;
