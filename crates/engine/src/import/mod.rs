@@ -13,6 +13,7 @@ mod quantise;
 mod recipe;
 mod source;
 
+use model::certificate::{Certificate, certify};
 use model::{Model, ModelError};
 
 pub use recipe::{Architecture, Recipe, RecipeVector, Scales, SourceFiles};
@@ -63,6 +64,12 @@ pub enum ImportError {
         /// What it would be.
         value: f64,
     },
+    /// Rounded weights that can reach further than their unit was chosen for.
+    #[error("op {op} can leave 32 bits; raise headroom_milli in the recipe")]
+    Uncertified {
+        /// Index of the op.
+        op: usize,
+    },
     /// The parts do not make a model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -83,7 +90,16 @@ pub fn import_safetensors(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Model, ImportError> {
     let source = Source::read(weights)?;
-    match recipe.architecture {
-        Architecture::Bert => bert::import(&source, tokenizer, recipe, progress),
+    let model = match recipe.architecture {
+        Architecture::Bert => bert::import(&source, tokenizer, recipe, progress)?,
+    };
+    let loose = |certificate: &Certificate| match *certificate {
+        Certificate::Nothing => false,
+        Certificate::Linear { narrow, .. } | Certificate::Gate { narrow } => !narrow,
+        Certificate::Attention { scores, averages } => !(scores && averages),
+    };
+    match certify(&model).iter().position(loose) {
+        Some(op) => Err(ImportError::Uncertified { op }),
+        None => Ok(model),
     }
 }

@@ -17,8 +17,9 @@ use super::source::Matrix;
 /// 2^16 as a float.
 pub(super) const SCALE: f64 = (1_u64 << SHIFT) as f64;
 const SCALE_WIDE: f64 = (1_u64 << SHIFT_WIDE) as f64;
-/// Largest magnitude that units are chosen for; the few steps below 2^15 take roundings.
-const A16_MOST: f64 = 32_700.0;
+/// Largest activation that units are chosen for: half a percent below 2^15, for the rounding of
+/// weights.
+pub(super) const A16_MOST: f64 = 32_600.0;
 
 /// What a norm gives: `y = z·gains + biases` with ‖z‖ < 1, in steps of `unit`.
 #[derive(Clone, Debug)]

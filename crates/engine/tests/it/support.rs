@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use engine::{BackendKind, Engine, Job, Options, Run};
+use model::certificate::{Certificate, certify};
 use model::{Model, reference};
 
 pub(crate) fn go_on(_: u32) -> ControlFlow<()> {
@@ -32,4 +33,19 @@ pub(crate) fn check(model: &Arc<Model>, jobs: &[Job<'_>]) -> Vec<Run> {
         assert_eq!(together, expected, "{engine:?}, batched");
     }
     expected
+}
+
+/// Every linear op and attention of the model may run in 32 bits.
+pub(crate) fn assert_certified(model: &Model) {
+    for (op, certificate) in model.graph().ops.iter().zip(certify(model)) {
+        match certificate {
+            Certificate::Nothing => {}
+            Certificate::Linear { narrow, .. } | Certificate::Gate { narrow } => {
+                assert!(narrow, "{op:?}: {certificate:?}");
+            }
+            Certificate::Attention { scores, averages } => {
+                assert!(scores && averages, "{op:?}: {certificate:?}");
+            }
+        }
+    }
 }

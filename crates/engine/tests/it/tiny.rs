@@ -23,7 +23,10 @@ fn job(ids: &[u32], sampling: Sampling, max_tokens: u32) -> Job<'_> {
 #[test]
 fn ids_of_the_test_models_are_pinned() {
     let ids = [engine::tiny::chat().unwrap().id(), engine::tiny::embed().unwrap().id()];
-    expect![[""]].assert_eq(&format!("{}\n{}", ids[0], ids[1]));
+    expect![[r#"
+        0d96ea5e3d681be9f930897ef1ff96461d0fb42bed791d9c751d5be618f62771
+        67f8fddae68da1ad89d81d26957b046d116ae720262b34f1f8d318650c5a0f24"#]]
+    .assert_eq(&format!("{}\n{}", ids[0], ids[1]));
 }
 
 #[test]
@@ -33,7 +36,8 @@ fn the_decoder_speaks_in_words() {
     let ids = prompt(&preprocess, "What is woven here?");
     let runs = check(&model, &[job(&ids, WARM, 12)]);
     let Output::Tokens(tokens) = &runs[0].output else { panic!("a decoder gives tokens") };
-    expect![[""]].assert_eq(&preprocess.decode(tokens));
+    expect![" stone stone stone warp warp warp warp warp warp warp warp warp"]
+        .assert_eq(&preprocess.decode(tokens));
 }
 
 #[test]

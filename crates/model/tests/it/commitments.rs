@@ -29,16 +29,28 @@ fn commitments_are_pinned() {
         trace_commit(&crypto::Digest::new([9; 32]), &salt),
     ];
     let text: Vec<String> = lines.iter().map(ToString::to_string).collect();
-    expect![[""]].assert_eq(&text.join("\n"));
+    expect![[r#"
+        60208d3c6e8278314a323d4f15267a5b96af31280d3311a377edb6310d8545f5
+        9059d8b77065727bd9d7a3232aa02a52353cce6b56a3699fc9a27982c0f15e68
+        63c65d5339280a03e308b416c56749b5d7f3ea17b097b53ee533d03f6c30090b
+        580d4e8b07eb9311e7fef0d3ef089c5c02d36192a66824671b59d5045e0be666"#]]
+    .assert_eq(&text.join("\n"));
 }
 
 #[test]
 fn runs_are_pinned() {
     let run = reference::run(&chat(), &job(&[3, 17, 40], 6), &mut go_on).unwrap();
-    expect![[""]].assert_eq(&format!("{:?} {:?} {}", run.output, run.finish, run.trace_root));
+    expect![[r#"
+        Tokens([40, 40, 65, 65, 65, 65])
+        Length
+        4768b51e3fb89afc9293b4c118b90614ac12f867dfb9f16f99d3fe59fba28ed7"#]]
+    .assert_eq(&format!("{:?}\n{:?}\n{}", run.output, run.finish, run.trace_root));
     let run = reference::run(&embed(), &Job::embed(&[3, 17, 40]), &mut go_on).unwrap();
     let Output::Row(row) = run.output else { panic!("an embedding gives a row") };
-    expect![[""]].assert_eq(&format!("{:?} {}", &row[..4], run.trace_root));
+    expect![[r#"
+        [681307, 2277333, -615551, 965672]
+        d4ea605e798203b0ca506be95cbb34e25d5c26990ee762f3ff497724fa9c52a8"#]]
+    .assert_eq(&format!("{:?}\n{}", &row[..4], run.trace_root));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn bytes_and_structs_give_the_same_facts() {
     let manifest = borsh::to_vec(model.manifest()).unwrap();
     let graph = borsh::to_vec(model.graph()).unwrap();
     assert_eq!(inspect_bytes(&manifest, &graph).unwrap(), *model.facts());
-    let mut longer = graph.clone();
+    let mut longer = graph;
     longer.push(0);
     assert!(matches!(inspect_bytes(&manifest, &longer), Err(ModelError::Encoding { .. })));
     let huge = vec![0; (1 << 20) + 1];
@@ -115,7 +115,7 @@ fn boundaries_ascend_and_cut() {
     });
     refused(
         parts,
-        "op 7: attention and rotation stand inside blocks, outputs after the last boundary",
+        "op 5: attention and rotation stand inside blocks, outputs after the last boundary",
     );
     let parts = with_graph(&chat(), |graph| {
         graph.boundaries = List::new(vec![0, 4_000]).unwrap();
