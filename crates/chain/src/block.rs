@@ -73,7 +73,7 @@ impl Block {
     pub(crate) fn decode_content(bytes: &[u8]) -> Option<Self> {
         let content: Content = borsh::from_slice(bytes).ok()?;
         let header = &content.header;
-        let payload = content.payload.as_deref().map(|bytes| payload_digest(bytes));
+        let payload = content.payload.as_deref().map(payload_digest);
         let consistent = payload == header.payload
             && (header.height.is_zero()
                 || header.transactions == transactions_root(&content.transactions));

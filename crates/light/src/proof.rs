@@ -1,8 +1,8 @@
 //! Proofs of state: that a key has a value, or that it has none, under a header.
 //!
 //! Rules: the authenticated tree maps the SHA-256 of a key to the SHA-256 of its value (each
-//! under its domain tag), in the order of the hashed keys; each leaf names its successor, which is what makes absence
-//! provable. Decoding allocates at most [`MAX_STATE_PROOF_BYTES`].
+//! under its domain tag), in the order of the hashed keys; each leaf names its successor, which
+//! is what makes absence provable. Decoding allocates at most [`MAX_STATE_PROOF_BYTES`].
 //! Never here: the store, what keys mean.
 
 use crate::Header;

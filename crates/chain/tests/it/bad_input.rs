@@ -58,7 +58,7 @@ fn a_bad_transaction_gets_its_code_and_changes_nothing() {
     let flipped = SignedTransaction { signature: Signature::new(flipped), ..good.clone() };
     assert_eq!(refused(&flipped), (400, "bad_signature".into()));
     let signature = bob.sign(Domain::Transaction, &good.transaction);
-    let others = SignedTransaction { signature, ..good.clone() };
+    let others = SignedTransaction { signature, ..good };
     assert_eq!(refused(&others), (400, "bad_signature".into()));
 
     assert_eq!(caller.balance(&alice()), before);

@@ -45,7 +45,7 @@ impl Node {
     fn start(dir: &Path) -> Self {
         let address = dir.join("address");
         drop(fs::remove_file(&address));
-        let child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "crash::node_for_other_tests", "--ignored", "--nocapture"])
             .env(DIR, dir)
             .stdout(Stdio::null())
@@ -56,7 +56,11 @@ impl Node {
             if let Ok(text) = fs::read_to_string(&address) {
                 return Self(child, Caller(text.parse::<SocketAddr>().unwrap()));
             }
-            assert!(Instant::now() < give_up, "the node does not start");
+            if Instant::now() > give_up {
+                drop(child.kill());
+                drop(child.wait());
+                panic!("the node does not start");
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -112,7 +116,7 @@ fn kill_and_count(kills: u64) {
     let bob = SecretKey::from_seed([2; 32]);
     let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = given.unwrap_or_else(|| std::process::id().into());
-    println!("{SEED}={seed}");
+    eprintln!("{SEED}={seed}");
     let mut acknowledged: Vec<TransactionResult> = Vec::new();
     for kill in 0..kills {
         let lives_ms = 200 + (seed + kill).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1_000;

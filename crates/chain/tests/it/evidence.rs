@@ -111,7 +111,6 @@ fn no_altered_proof_key_or_value_verifies() {
     }
     assert!(!holds(&anchor, &evidence, &key, None));
     let StateProof::Present(proof) = evidence.proof.clone() else { panic!("bob was paid") };
-    println!("proof {} bytes, certificate {}", proof.len(), evidence.certificate.as_bytes().len());
     for altered in mutations(&proof) {
         evidence.proof = StateProof::Present(altered.clone());
         assert!(!holds(&anchor, &evidence, &key, Some(&value)), "{altered:?}");
