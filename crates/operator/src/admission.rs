@@ -51,7 +51,8 @@ pub(crate) fn check<'a>(node: &'a Node, task: &Task) -> Result<Fit<'a>, Refusal>
 fn check_parties(node: &Node, task: &Task) -> Result<(), Refusal> {
     let request = &task.request.message;
     if request.body.chain != node.chain {
-        let reason = format!("the request is for chain {}, this is {}", request.body.chain, node.chain);
+        let reason =
+            format!("the request is for chain {}, this is {}", request.body.chain, node.chain);
         return refuse(RefusalCode::Request, &reason);
     }
     if request.operator != node.operator {
@@ -114,7 +115,8 @@ fn check_bounds(served: &Served, request: &Request, ids: &[u32]) -> Result<(), R
     }
     if facts.task == model::Task::Embed {
         // One task, one encoding: what means nothing must say nothing.
-        let plain = body.max_tokens == 0 && body.stop.is_empty() && job.sampling == Sampling::GREEDY;
+        let plain =
+            body.max_tokens == 0 && body.stop.is_empty() && job.sampling == Sampling::GREEDY;
         return if plain {
             Ok(())
         } else {

@@ -180,7 +180,8 @@ async fn taken(node: &Node, claim: &Claim) -> Result<(), ClaimError> {
         }
     }
     node.records.take_claim(claim.epoch, claim.root, owed).await?;
-    for key in claim.lanes.iter().map(|lane| allocation_of(&lane.voucher)).collect::<BTreeSet<_>>() {
+    for key in claim.lanes.iter().map(|lane| allocation_of(&lane.voucher)).collect::<BTreeSet<_>>()
+    {
         node.lanes.allocations.learn(key, node.rpc.record(&ALLOCATIONS, &key).await?);
     }
     for lane in claim.lanes.iter() {

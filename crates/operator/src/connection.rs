@@ -78,7 +78,10 @@ pub(crate) async fn run(
 ) -> Result<(), Ended> {
     let (sender, mut receiver) = connection.split();
     sender.send(wire::encode(&FromBox::Hello(hello(node)))).await?;
-    let answer = timeout(WELCOME, receiver.next()).await.map_err(|_| Ended::Silent)??;
+    let answer = tokio::select! {
+        answer = timeout(WELCOME, receiver.next()) => answer.map_err(|_| Ended::Silent)??,
+        () = node.reached(Phase::Stopping) => return Ok(()),
+    };
     let Some(answer) = answer else { return Ok(()) };
     match wire::decode(&answer)? {
         FromGateway::Welcome => {}
@@ -91,6 +94,8 @@ pub(crate) async fn run(
     let session = Session { node, gateway, sender, open: Open::default(), slots };
     let ended = session.messages(&mut receiver).await;
     delivery.abort();
+    // It ends because it was told to.
+    delivery.await.ok();
     if matches!(ended, Ok(Turn::Stopped)) {
         // Tasks are done; what they sent arrives before the stream ends in order.
         drop(session);
@@ -170,7 +175,8 @@ impl Session<'_> {
         tokio::spawn(async move {
             task::serve(&node, &origin, task, &progress).await;
             lock(&open).remove(&number);
-            drop((origin, slot, active));
+            drop((node, origin));
+            drop((slot, active));
         });
         Ok(())
     }
@@ -188,7 +194,8 @@ impl Session<'_> {
             let report = node.lanes.report(lane).await;
             // A gateway that is gone asks again when it is back.
             sender.send(wire::encode(&FromBox::LaneReport(report))).await.ok();
-            drop((sender, slots));
+            drop((node, sender));
+            drop(slots);
         });
     }
 
@@ -208,7 +215,8 @@ impl Session<'_> {
                 let message = FromBox::VoucherRefused { lane, refusal };
                 sender.send(wire::encode(&message)).await.ok();
             }
-            drop((sender, slots));
+            drop((node, sender));
+            drop(slots);
         });
     }
 

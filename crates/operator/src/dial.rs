@@ -4,7 +4,10 @@
 //! return in step after a gateway's restart; a connection that held for a while starts them
 //! anew. Never here: what is said on a connection.
 
-use crate::{Gateway, connection, node::{Node, Phase}};
+use crate::{
+    Gateway, connection,
+    node::{Node, Phase},
+};
 use link::{Dialer, TlsDialer};
 use std::{
     sync::Arc,

@@ -95,8 +95,7 @@ impl Lanes {
             let messages = unpaid.iter().map(|receipt| &receipt.message);
             let allocation = stored.voucher.message.allocation;
             let payee = Payee::restore(id, credit_limit, Some(stored.voucher), messages);
-            let payee =
-                payee.map_err(|error| StartError::Records { reason: error.to_string() })?;
+            let payee = payee.map_err(|error| StartError::Records { reason: error.to_string() })?;
             let position = payee.position();
             allocations.restore(id, allocation, position.cumulative);
             let last = position.sequence;
@@ -160,7 +159,11 @@ impl Lanes {
     }
 
     /// Takes a voucher that came alone. One that says less than what is held is no news.
-    pub(crate) async fn pay(&self, voucher: &Signed<Voucher>, until: Millis) -> Result<(), Refusal> {
+    pub(crate) async fn pay(
+        &self,
+        voucher: &Signed<Voucher>,
+        until: Millis,
+    ) -> Result<(), Refusal> {
         let mut lane = self.hold(voucher.message.lane_id()).await?;
         let taken = if lane.running.is_some() {
             self.take_beside(&mut lane, voucher).await
@@ -304,15 +307,15 @@ impl Lanes {
         }
         let (first, last) = (LaneId { index: 0, ..id }, LaneId { index: u32::MAX, ..id });
         if map.range(first..=last).count() >= MAX_LANES_PER_PAYER {
-            let reason = format!("a payer has at most {MAX_LANES_PER_PAYER} lanes; use one of them");
+            let reason =
+                format!("a payer has at most {MAX_LANES_PER_PAYER} lanes; use one of them");
             return Err(Refusal::new(RefusalCode::Lane, reason));
         }
         if map.len() >= MAX_LANES {
             return Err(Refusal::new(RefusalCode::Busy, "this box has no room for further lanes"));
         }
         let payee = Payee::new(id, self.credit_limit);
-        let lane =
-            Lane { id, payee, unpaid: vec![], running: None, old_key: 0, forgotten: false };
+        let lane = Lane { id, payee, unpaid: vec![], running: None, old_key: 0, forgotten: false };
         let lane = Arc::new(AsyncMutex::new(lane));
         map.insert(id, Arc::clone(&lane));
         Ok(lane)

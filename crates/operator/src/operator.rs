@@ -30,11 +30,16 @@ use tokio::{
 };
 
 /// How long running tasks may go on after the box was told to stop.
-const FINISH: Duration = Duration::from_secs(6);
+const FINISH: Duration = Duration::from_secs(5);
 /// How long cancelled ones may take to end.
 const CANCEL: Duration = Duration::from_secs(2);
-/// How long connections may take to deliver what was sent, and threads to end.
-const CLOSE: Duration = Duration::from_secs(2);
+/// How long each of connections, threads and records may take to close.
+const CLOSE: Duration = Duration::from_secs(1);
+/// Pause between two looks at who still holds the records.
+const LOOK: Duration = Duration::from_millis(5);
+
+// What `Operator::shutdown` promises.
+const _: () = assert!(FINISH.as_secs() + CANCEL.as_secs() + 3 * CLOSE.as_secs() <= 10);
 /// Name of the file of records.
 const RECORDS: &str = "operator.redb";
 
@@ -42,7 +47,8 @@ const RECORDS: &str = "operator.redb";
 #[derive(Debug)]
 pub struct Operator {
     node: Arc<Node>,
-    tasks: Vec<JoinHandle<()>>,
+    claims: JoinHandle<()>,
+    gateways: Vec<JoinHandle<()>>,
 }
 
 /// Starts a box. Returns once it knows itself on the chain and its models are loaded; gateways
@@ -87,11 +93,10 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         key: config.box_key,
     });
     let dialer = TlsDialer::new(&node.key, Limits::default())?;
-    let mut tasks = vec![tokio::spawn(claims::run(Arc::clone(&node)))];
-    for gateway in config.gateways {
-        tasks.push(tokio::spawn(dial::run(Arc::clone(&node), dialer.clone(), gateway)));
-    }
-    Ok(Operator { node, tasks })
+    let claims = tokio::spawn(claims::run(Arc::clone(&node)));
+    let dial = |gateway| tokio::spawn(dial::run(Arc::clone(&node), dialer.clone(), gateway));
+    let gateways = config.gateways.into_iter().map(dial).collect();
+    Ok(Operator { node, claims, gateways })
 }
 
 /// The number of the box key, if the chain knows it as the current one.
@@ -101,7 +106,9 @@ async fn key_epoch(rpc: &Rpc, operator: OperatorId, config: &Config) -> Result<u
     let registered = rpc.record(&BOX_KEYS, &(operator, epoch)).await?;
     let registered = registered.ok_or(StartError::Missing { what: "record of the box key" })?.key;
     let held = config.box_key.public();
-    if registered == held { Ok(epoch) } else {
+    if registered == held {
+        Ok(epoch)
+    } else {
         Err(StartError::BoxKey { operator, registered, held })
     }
 }
@@ -112,8 +119,7 @@ async fn open(
     operator: OperatorId,
 ) -> Result<Records, StartError> {
     let path = config.data_dir.clone();
-    fs::create_dir_all(&path)
-        .map_err(|source| StartError::Io { path: path.clone(), source })?;
+    fs::create_dir_all(&path).map_err(|source| StartError::Io { path: path.clone(), source })?;
     let records = Records::open(&path.join(RECORDS))?;
     let found = records.claim_folder(chain, operator).await?;
     if found == (chain, operator) {
@@ -145,12 +151,11 @@ async fn serve(
         let loaded = Arc::clone(&served.model);
         let (options, at_once, queue) = (config.engine, config.at_once, config.queue);
         // Packing weights takes seconds for a large model.
-        let runner = tokio::task::spawn_blocking(move || {
-            Runner::start(loaded, options, at_once, queue)
-        });
-        let runner = runner.await.unwrap_or_else(|error| {
-            Err(engine::EngineError::Pool { reason: error.to_string() })
-        });
+        let runner =
+            tokio::task::spawn_blocking(move || Runner::start(loaded, options, at_once, queue));
+        let runner = runner
+            .await
+            .unwrap_or_else(|error| Err(engine::EngineError::Pool { reason: error.to_string() }));
         let runner = runner.map_err(|source| StartError::Engine { model, source })?;
         let ask = ask.sign(&config.box_key);
         let served = Served { model: Arc::clone(&served.model), price, ask, runner };
@@ -166,8 +171,8 @@ impl Operator {
         self.node.operator
     }
 
-    /// Stops: takes nothing new, lets running tasks end, and closes the records. At most ten
-    /// seconds.
+    /// Stops: takes nothing new, lets running tasks end, and closes the records, so that the
+    /// box can be started again. At most ten seconds.
     pub async fn shutdown(mut self) {
         let node = Arc::clone(&self.node);
         node.phase.send_replace(Phase::Stopping);
@@ -179,20 +184,41 @@ impl Operator {
             }
         }
         node.phase.send_replace(Phase::Closing);
-        let tasks = std::mem::take(&mut self.tasks);
+        // A claim on its way is found on the ledger after the next start.
+        self.claims.abort();
+        let gateways = std::mem::take(&mut self.gateways);
+        let aborts: Vec<_> = gateways.iter().map(JoinHandle::abort_handle).collect();
         let ended = async {
-            for task in tasks {
+            for gateway in gateways {
                 // A panic there has been reported by the task itself.
-                task.await.ok();
+                gateway.await.ok();
             }
         };
         if timeout(CLOSE, ended).await.is_err() {
             tracing::warn!("a connection did not close in time");
+            aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
-        let threads = tokio::task::spawn_blocking(move || {
-            node.models.values().for_each(|served| served.runner.join());
-        });
-        timeout(CLOSE, threads).await.ok();
+        drop(self);
+        close(node).await;
+    }
+}
+
+/// Ends the engines' threads and lets go of the records.
+async fn close(node: Arc<Node>) {
+    let threads = Arc::clone(&node);
+    let joined = tokio::task::spawn_blocking(move || {
+        threads.models.values().for_each(|served| served.runner.join());
+    });
+    if timeout(CLOSE, joined).await.is_err() {
+        tracing::warn!("an engine still runs");
+    }
+    let alone = async {
+        while Arc::strong_count(&node) > 1 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if timeout(CLOSE, alone).await.is_err() {
+        tracing::warn!("the records are still held");
     }
 }
 
@@ -202,8 +228,7 @@ impl Drop for Operator {
         for served in self.node.models.values() {
             served.runner.close();
         }
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.claims.abort();
+        self.gateways.iter().for_each(JoinHandle::abort);
     }
 }

@@ -114,9 +114,7 @@ impl Records {
             None => 1,
         };
         let value = bytes(&(price, serial));
-        self.0
-            .write(move |transaction| put(transaction, ASKS, model.as_bytes(), &value))
-            .await?;
+        self.0.write(move |transaction| put(transaction, ASKS, model.as_bytes(), &value)).await?;
         Ok(serial)
     }
 
@@ -185,7 +183,11 @@ impl Records {
 
     /// Every claim that was sent and not forgotten, by epoch.
     pub(crate) fn claims(&self) -> Result<Vec<Claim>, StoreError> {
-        Ok(self.all::<(Epoch, Digest), Claim>(CLAIMS)?.into_iter().map(|(_, claim)| claim).collect())
+        Ok(self
+            .all::<(Epoch, Digest), Claim>(CLAIMS)?
+            .into_iter()
+            .map(|(_, claim)| claim)
+            .collect())
     }
 
     /// One claim.
@@ -327,11 +329,7 @@ impl Records {
         Ok(done)
     }
 
-    fn get<T: BorshDeserialize>(
-        &self,
-        table: Table,
-        key: &[u8],
-    ) -> Result<Option<T>, StoreError> {
+    fn get<T: BorshDeserialize>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
         let records = match self.0.read()?.open_table(definition(table)) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
             other => other?,
@@ -340,10 +338,7 @@ impl Records {
         found.map(|value| decode(table, value.value())).transpose()
     }
 
-    fn all<K: Key, T: BorshDeserialize>(
-        &self,
-        table: Table,
-    ) -> Result<Vec<(K, T)>, StoreError> {
+    fn all<K: Key, T: BorshDeserialize>(&self, table: Table) -> Result<Vec<(K, T)>, StoreError> {
         let mut all = Vec::new();
         self.scan(table, &[], &[u8::MAX; 256], &mut |key, value| {
             all.push((read_key(table, key)?, decode(table, value)?));
@@ -430,11 +425,7 @@ fn put(
     Ok(())
 }
 
-fn remove(
-    transaction: &WriteTransaction,
-    table: Table,
-    key: &[u8],
-) -> Result<(), StoreError> {
+fn remove(transaction: &WriteTransaction, table: Table, key: &[u8]) -> Result<(), StoreError> {
     transaction.open_table(definition(table))?.remove(key)?;
     Ok(())
 }

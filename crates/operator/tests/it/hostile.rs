@@ -1,6 +1,8 @@
 //! Tasks, vouchers and frames that must not pass, each with the code that says why.
 
-use crate::world::{Ask, Gateway, PATIENCE, PayerLane, World, chat, embed, key, operator_of};
+use crate::world::{
+    Ask, Gateway, PATIENCE, PRICE, PayerLane, World, chat, embed, key, operator_of,
+};
 use client::wire::{FromBox, FromGateway, Refusal, RefusalCode, Task};
 use crypto::{ChainId, Digest, ModelId, Salt, Signed};
 use ledger::payments::schema::{Request, Voucher};
@@ -34,7 +36,7 @@ async fn tasks_that_do_not_fit_are_refused_each_with_its_code() {
         ("session key", RefusalCode::Voucher, |r| r.session_key = key("box").public()),
         ("model", RefusalCode::Model, |r| r.body.model = ModelId::new(Digest::ZERO)),
         ("semantics", RefusalCode::Model, |r| r.body.semantics = 9),
-        ("low price", RefusalCode::Price, |r| r.price = Price::new(999_999)),
+        ("low price", RefusalCode::Price, |r| r.price = Price::new(PRICE.get() - 1)),
         ("high price", RefusalCode::Price, |r| r.price = Price::new(u128::MAX)),
         ("no deadline", RefusalCode::Deadline, |r| r.deadline = Millis::ZERO),
         ("long deadline", RefusalCode::Deadline, |r| r.deadline = Millis::MAX),

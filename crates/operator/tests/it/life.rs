@@ -1,7 +1,7 @@
 //! Starting, stopping, coming back.
 
 use crate::world::{Answer, Ask, Gateway, PayerLane, World, account, chat, embed, key};
-use client::wire::{FromBox, RefusalCode};
+use client::wire::RefusalCode;
 use crypto::Domain;
 use ledger::payments::schema::Finish;
 use model::Output;
@@ -46,7 +46,7 @@ async fn a_task_whose_connection_is_cut_ends_before_the_lane_is_reported() {
     let ask = Ask::new(20, 2_000);
     let request = world.request(&lane, &chat(), &ask).await;
     gateway.ask(lane.order(world.chain_id, request, &ask)).await;
-    let FromBox::Tokens { .. } = gateway.next().await else { panic!("no tokens") };
+    let _begun = gateway.tokens().await;
     gateway.cut();
     gateway.accept().await;
     let report = gateway.resume(lane.payer.lane()).await;
@@ -67,7 +67,7 @@ async fn shutting_down_finishes_what_runs_and_refuses_what_comes() {
     let (model, ask) = (chat(), Ask::new(20, 1_000));
     let request = world.request(&first, &model, &ask).await;
     let running = gateway.ask(first.order(world.chain_id, request, &ask)).await;
-    let FromBox::Tokens { ids, .. } = gateway.next().await else { panic!("no tokens") };
+    let (_, ids) = gateway.tokens().await;
     let request = world.request(&second, &model, &ask).await;
     let shutdown = tokio::spawn(operator.shutdown());
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;

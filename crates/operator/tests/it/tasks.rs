@@ -1,7 +1,7 @@
 //! Tasks that are answered, broken off, or find no room.
 
 use crate::world::{Answer, Ask, PRICE, PayerLane, World, chat, embed, key, operator_of};
-use client::wire::{FromBox, FromGateway, RefusalCode};
+use client::wire::{FromGateway, RefusalCode};
 use crypto::{Digest, Domain};
 use ledger::payments::{messages::fee, schema::Finish};
 use model::{Model, Output, commit};
@@ -69,10 +69,8 @@ async fn a_full_queue_is_said_at_once_and_the_lane_stays_where_it_was() {
     let mut numbers = Vec::new();
     let template = world.request(&lanes[0], &model, &ask).await;
     for lane in &mut lanes {
-        let request = ledger::payments::schema::Request {
-            lane: lane.payer.lane().index,
-            ..template.clone()
-        };
+        let request =
+            ledger::payments::schema::Request { lane: lane.payer.lane().index, ..template.clone() };
         let task = lane.order(world.chain_id, request, &ask);
         numbers.push(gateway.ask(task).await);
     }
@@ -112,7 +110,7 @@ async fn a_cancelled_task_is_billed_for_what_was_delivered_or_not_at_all() {
     // The second waits for the first, so its cancel comes before its first token.
     let request = world.request(&first, &model, &ask).await;
     let running = gateway.ask(first.order(world.chain_id, request, &ask)).await;
-    let FromBox::Tokens { task, ids } = gateway.next().await else { panic!("no tokens") };
+    let (task, ids) = gateway.tokens().await;
     assert_eq!(task, running);
     let request = world.request(&second, &model, &ask).await;
     let waiting = gateway.ask(second.order(world.chain_id, request, &ask)).await;

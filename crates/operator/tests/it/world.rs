@@ -17,9 +17,7 @@ use ledger::{
     genesis::{GenesisAccount, GenesisOperator, GenesisSession},
     payments::{
         self, DEPOSITS,
-        schema::{
-            AuditMode, LaneId, Receipt, Request, RequestBody, Sampling, Tier, Voucher,
-        },
+        schema::{AuditMode, LaneId, Receipt, Request, RequestBody, Sampling, Tier, Voucher},
     },
     staking,
 };
@@ -27,11 +25,7 @@ use link::{Connection, Limits, Listener, TlsListener};
 use model::{Job, Model, Output, Run, commit};
 use operator::{Config, Operator, ServedModel};
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    ops::ControlFlow,
-    path::PathBuf,
-    sync::Arc,
+    collections::BTreeMap, net::SocketAddr, ops::ControlFlow, path::PathBuf, sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -41,7 +35,7 @@ use units::{Coin, Credit, List, Millis, NANO, Price, Text, UsdNano};
 /// Longest wait for one thing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// What the box asks per unit of work.
-pub(crate) const PRICE: Price = Price::new(1_000_000);
+pub(crate) const PRICE: Price = Price::new(10_000);
 
 /// The key that belongs to a role.
 pub(crate) fn key(role: &str) -> SecretKey {
@@ -416,6 +410,14 @@ impl Gateway {
         let receiver = &mut self.connection.as_mut().unwrap().1;
         let frame = timeout(PATIENCE, receiver.next()).await.expect("the box speaks");
         frame.ok().flatten().map(|frame| wire::decode(&frame).unwrap())
+    }
+
+    /// The first piece of an answer that is under way.
+    pub(crate) async fn tokens(&mut self) -> (u64, Vec<u32>) {
+        match self.next().await {
+            FromBox::Tokens { task, ids } => (task, ids.into_vec()),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Sends a task under a number of its own.
