@@ -22,7 +22,7 @@ use crate::{
 };
 use crypto::{AccountId, Digest, PublicKey, Signature, merkle};
 use std::collections::BTreeMap;
-use units::{Coin, Credit, Overflow, Round};
+use units::{Credit, Overflow, Round};
 
 /// What the lanes of a claim come to, once checked.
 #[derive(Default)]
@@ -216,9 +216,9 @@ fn check_signatures(
     if signatures.verify_all(signed) {
         return Ok(());
     }
-    let holds = |(key, digest, signature)| signatures.verify(key, digest, signature);
-    let bad =
-        (0..).zip(signed).find(|(_, (key, digest, signature))| !holds((key, digest, signature)));
+    let bad = (0..)
+        .zip(signed)
+        .find(|(_, (key, digest, signature))| !signatures.verify(key, digest, signature));
     match bad {
         Some((index, _)) => Err(Error::BadSignature { index }.into()),
         None => Err(Broken::Rule("a batch of good signatures does not hold").into()),
@@ -234,13 +234,12 @@ fn record(
     tally: &Tally,
 ) -> Result<ClaimRecord, Failure> {
     let delay = Round::new(ctx.params().windows.draw_delay);
-    let bond: Coin = operator.bond;
     Ok(ClaimRecord {
         operator: claim.operator,
         owner: operator.owner,
         box_key: box_key.key,
         key_epoch: claim.key_epoch,
-        bond,
+        bond: operator.bond,
         epoch: claim.epoch,
         root: claim.root,
         totals: claim.totals,
