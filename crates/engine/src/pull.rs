@@ -101,7 +101,7 @@ fn run_client(package: &str, dir: &Path) -> Result<PathBuf, StoreError> {
     let mut command = Command::new("python3");
     command
         .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"])
-        .args(["--disable-pip-version-check", "--no-input", "--dest"])
+        .args(["--disable-pip-version-check", "--no-input", "--retries", "1", "--dest"])
         .arg(dir)
         .arg(package)
         .stdin(Stdio::null());
@@ -118,7 +118,9 @@ fn run_client(package: &str, dir: &Path) -> Result<PathBuf, StoreError> {
     let files = std::fs::read_dir(dir).map_err(|error| file_error(dir, &error))?;
     let wheel = files.filter_map(|file| Some(file.ok()?.path())).find(is_wheel);
     wheel.filter(|_| output.status.success()).ok_or_else(|| {
-        let lines: Vec<&str> = complaint.lines().rev().take(COMPLAINT_LINES).collect();
+        let is_error = |line: &&str| !line.starts_with("WARNING");
+        let lines: Vec<&str> =
+            complaint.lines().filter(is_error).rev().take(COMPLAINT_LINES).collect();
         let reason = lines.into_iter().rev().collect::<Vec<_>>().join(" ");
         StoreError::Download { package: package.to_owned(), reason }
     })

@@ -1,7 +1,6 @@
 //! A BERT encoder in 64-bit floats: the plainest forward pass, for comparison only.
 
-use engine::catalog::Entry;
-use engine::import::Source;
+use engine::import::{Recipe, Source};
 
 /// Rows of floats of one width.
 type Rows = Vec<Vec<f64>>;
@@ -37,11 +36,9 @@ struct Block {
 }
 
 impl Bert {
-    /// Reads the weights from the package of `entry`.
-    pub(crate) fn fetch(entry: &Entry) -> Self {
-        let recipe = entry.recipe().expect("the recipe is built in");
-        let bytes = engine::download(entry, &recipe.source.weights).expect("the package is there");
-        let source = Source::read(&bytes).expect("a safetensors file");
+    /// Reads the weights of a model that `recipe` describes.
+    pub(crate) fn read(weights: &[u8], recipe: &Recipe) -> Self {
+        let source = Source::read(weights).expect("a safetensors file");
         let floats = |name: &str| source.floats(name).expect("the tensor is there");
         let rows = |name: &str| {
             let (shape, data) = floats(name);
