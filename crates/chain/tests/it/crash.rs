@@ -45,22 +45,20 @@ impl Node {
     fn start(dir: &Path) -> Self {
         let address = dir.join("address");
         drop(fs::remove_file(&address));
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "crash::node_for_other_tests", "--ignored", "--nocapture"])
             .env(DIR, dir)
             .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .spawn();
+        // From here on the process ends with this value, whatever happens.
+        let mut node = Self(child.unwrap(), Caller(SocketAddr::from(([127, 0, 0, 1], 0))));
         let give_up = Instant::now() + Duration::from_secs(120);
         loop {
             if let Ok(text) = fs::read_to_string(&address) {
-                return Self(child, Caller(text.parse::<SocketAddr>().unwrap()));
+                node.1 = Caller(text.parse().unwrap());
+                return node;
             }
-            if Instant::now() > give_up {
-                drop(child.kill());
-                drop(child.wait());
-                panic!("the node does not start");
-            }
+            assert!(Instant::now() < give_up, "the node does not start");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
