@@ -20,7 +20,7 @@ use crate::{
     machine::Machine,
     pacing::Paced,
     seeds::Seeds,
-    tree::{self, Tree},
+    tree::Tree,
 };
 use commonware_broadcast::buffered;
 use commonware_consensus::{
@@ -34,10 +34,9 @@ use commonware_consensus::{
 };
 use commonware_cryptography::{Digested, Digestible as _};
 use commonware_glue::stateful::{
-    Config as StatefulConfig, Mailbox as StatefulMailbox, Stateful, SyncPlan, db::p2p as tree_sync,
+    Mailbox as StatefulMailbox, Stateful, SyncPlan, db::p2p as tree_sync,
 };
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
-use commonware_parallel::Sequential;
 use commonware_runtime::{Clock, Handle, Metrics, Spawner, Storage};
 use commonware_storage::{archive::prunable, mmr};
 use rand_core::CryptoRng;
@@ -125,18 +124,7 @@ where
     let node = Node { machine, seeds: seeds.clone(), genesis, marshal: marshal.clone() };
     let (stateful_actor, stateful) = Stateful::new(
         runtime.child("stateful"),
-        StatefulConfig {
-            application: node.clone(),
-            db_config: tree::config(settings::PARTITION, cache.clone(), settings::BUFFER),
-            provider: (),
-            marshal: (marshal.clone(), floor),
-            mailbox_size: settings::MAILBOX,
-            plan,
-            resolvers: sync_resolver,
-            sync_config: settings::tree_fetch(),
-            prune_config: Some(settings::pruning()),
-            strategy: Sequential,
-        },
+        settings::stateful(node.clone(), (marshal.clone(), floor), plan, sync_resolver, &cache),
     );
     let paced = Paced::new(stateful.clone(), pace, demand);
     let deferred = Deferred::new(runtime.child("deferred"), paced, marshal, settings::committees());

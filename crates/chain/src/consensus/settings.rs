@@ -3,16 +3,18 @@
 //! Rules: the values are the same on every node of a chain unless they only concern its own
 //! memory and disk. Never here: how the actors meet (see `consensus`).
 
+use super::Runtime;
 use crate::{
     Pace,
+    application::{Marshal, Node},
     block::Block,
     keys::{PeerKey, Scheme},
-    tree::Tree,
+    tree::{self, Tree},
 };
 use commonware_broadcast::buffered;
 use commonware_consensus::{
     CertifiableAutomaton, Relay, Reporter,
-    marshal::{self, Start, resolver::p2p as backfill},
+    marshal::{self, Start, resolver::p2p as backfill, standard::Standard},
     simplex::{
         self,
         config::{Floor, ForwardPolicy, SkipPolicy},
@@ -27,7 +29,7 @@ use commonware_cryptography::{
     sha256::{self, Digest},
 };
 use commonware_glue::stateful::{
-    PruneConfig,
+    self, PruneConfig, SyncPlan,
     db::{SyncEngineConfig, p2p as tree_sync},
 };
 use commonware_p2p::{Blocker, Provider};
@@ -159,21 +161,36 @@ where
     }
 }
 
-/// Of a node that fetches the tree.
-pub(super) const fn tree_fetch() -> SyncEngineConfig {
-    SyncEngineConfig {
-        fetch_batch_size: SYNC_BATCH,
-        apply_batch_size: NZU64!(1_024),
-        max_outstanding_requests: NZUsize!(8),
-    }
-}
-
-/// How much of the past the consensus keeps.
-pub(super) const fn pruning() -> PruneConfig {
-    PruneConfig {
-        maintenance_interval: NZUsize!(64),
-        retained_marshal_blocks: BLOCKS_KEPT,
-        retained_qmdb_blocks: 0,
+/// Of the actor that runs the state machine.
+pub(super) fn stateful<E, R>(
+    application: Node,
+    marshal: (Marshal, marshal::core::Floor),
+    plan: SyncPlan<E, Scheme, Standard<Block>>,
+    resolvers: R,
+    cache: &CacheRef,
+) -> stateful::Config<E, Node, Standard<Block>, R, Sequential>
+where
+    E: Runtime,
+{
+    stateful::Config {
+        application,
+        db_config: tree::config(PARTITION, cache.clone(), BUFFER),
+        provider: (),
+        marshal,
+        mailbox_size: MAILBOX,
+        plan,
+        resolvers,
+        sync_config: SyncEngineConfig {
+            fetch_batch_size: SYNC_BATCH,
+            apply_batch_size: NZU64!(1_024),
+            max_outstanding_requests: NZUsize!(8),
+        },
+        prune_config: Some(PruneConfig {
+            maintenance_interval: NZUsize!(64),
+            retained_marshal_blocks: BLOCKS_KEPT,
+            retained_qmdb_blocks: 0,
+        }),
+        strategy: Sequential,
     }
 }
 

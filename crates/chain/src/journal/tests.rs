@@ -1,3 +1,5 @@
+//! The journal on a real disk: restarts, torn tails, damage.
+
 use super::*;
 use std::io::Read as _;
 use tempfile::tempdir;

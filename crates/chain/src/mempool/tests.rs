@@ -1,3 +1,5 @@
+//! The mempool alone: answers, bounds, evictions, with transactions that no ledger looks at.
+
 use super::*;
 use crypto::{ChainId, Domain, SecretKey};
 use ledger::{Call, Ed25519, accounts::Tx};

@@ -1,3 +1,5 @@
+//! Seeds with real threshold signatures of a lone validator.
+
 use super::*;
 use crate::ValidatorKeys;
 use commonware_consensus::simplex::types::{Nullification, Nullify};
