@@ -311,13 +311,15 @@ async fn cover(node: &Node, due: Vec<Due>) -> Result<Vec<Due>, ClaimError> {
             continue;
         }
         let key = allocation_of(&lane.claim.voucher);
-        if !left.contains_key(&key) {
-            let record = node.rpc.record(&ALLOCATIONS, &key).await?;
-            node.lanes.allocations.learn(key, record);
-            let live = record.filter(|record| soon < record.expires);
-            left.insert(key, live.map_or(Ok(Credit::ZERO), |record| record.left())?);
-        }
-        let available = left.get(&key).copied().unwrap_or_default();
+        let available = match left.get(&key) {
+            Some(available) => *available,
+            None => {
+                let record = node.rpc.record(&ALLOCATIONS, &key).await?;
+                node.lanes.allocations.learn(key, record);
+                let live = record.filter(|record| soon < record.expires);
+                live.map_or(Ok(Credit::ZERO), |record| record.left())?
+            }
+        };
         let count = u64::try_from(lane.leaves.len()).unwrap_or(u64::MAX);
         let full = receipts > 0 && receipts.saturating_add(count) > MAX_CLAIM_RECEIPTS;
         match available.checked_sub(lane.claim.delta) {
@@ -328,6 +330,7 @@ async fn cover(node: &Node, due: Vec<Due>) -> Result<Vec<Due>, ClaimError> {
             }
             Ok(_) => {}
             Err(_) => {
+                left.insert(key, available);
                 let (due, allocation) = (lane.claim.delta, key.1);
                 tracing::warn!(%due, %available, allocation, "an allocation no longer covers");
             }

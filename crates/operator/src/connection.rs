@@ -190,8 +190,9 @@ impl Session<'_> {
     async fn resume(&self, lane: LaneId) {
         let Some(slots) = self.slots().await else { return };
         let (node, sender) = (Arc::clone(self.node), self.sender.clone());
+        let gateway = self.gateway.key;
         tokio::spawn(async move {
-            let report = node.lanes.report(lane).await;
+            let report = node.lanes.report(lane, gateway).await;
             // A gateway that is gone asks again when it is back.
             sender.send(wire::encode(&FromBox::LaneReport(report))).await.ok();
             drop((node, sender));

@@ -18,7 +18,7 @@ use client::{
     store::StoreError,
     wire::{LaneReport, Refusal, RefusalCode},
 };
-use crypto::{ChainId, Signed};
+use crypto::{ChainId, PublicKey, Signed};
 use ledger::payments::schema::{LaneId, Receipt, Voucher};
 use std::{
     collections::BTreeMap,
@@ -39,8 +39,8 @@ pub(crate) struct Lane {
     payee: Payee,
     /// The receipts that no voucher pays for, in order.
     unpaid: Vec<Signed<Receipt>>,
-    /// The running task.
-    running: Option<Arc<Progress>>,
+    /// The running task and the gateway that brought it.
+    running: Option<(Arc<Progress>, PublicKey)>,
     /// The last receipt that an earlier box key signed.
     old_key: u64,
     /// Taken out of the map; whoever waited for it must look again.
@@ -117,13 +117,14 @@ impl Lanes {
         most: Credit,
         until: Millis,
         progress: &Arc<Progress>,
+        gateway: PublicKey,
     ) -> Result<Position, Refusal> {
         let mut lane = self.hold(voucher.message.lane_id()).await?;
         let admitted = self.admit_held(&mut lane, voucher, sequence, most, until).await;
         match admitted {
             Ok(()) => {
                 lane.payee.begin(sequence);
-                lane.running = Some(Arc::clone(progress));
+                lane.running = Some((Arc::clone(progress), gateway));
                 Ok(lane.position())
             }
             Err(refusal) => {
@@ -248,9 +249,10 @@ impl Lanes {
         self.freed.notify_waiters();
     }
 
-    /// Where a lane stands. A task that still runs there belongs to a connection that is gone:
-    /// it is cancelled first, because the payer counts what has no receipt by now as never done.
-    pub(crate) async fn report(&self, id: LaneId) -> LaneReport {
+    /// Where a lane stands, once no task runs there: the payer counts what has no receipt by
+    /// then as never done. A task that the same gateway brought belongs to a connection that is
+    /// gone, and is cancelled; another gateway's is waited for.
+    pub(crate) async fn report(&self, id: LaneId, gateway: PublicKey) -> LaneReport {
         loop {
             let freed = self.freed.notified();
             let Some(lane) = self.find(&id) else {
@@ -259,7 +261,8 @@ impl Lanes {
             let lane = lane.lock_owned().await;
             match &lane.running {
                 None => return lane.report(),
-                Some(progress) => progress.cancel(),
+                Some((progress, brought_by)) if *brought_by == gateway => progress.cancel(),
+                Some(_) => {}
             }
             drop(lane);
             freed.await;
@@ -270,7 +273,7 @@ impl Lanes {
     pub(crate) async fn cancel_all(&self) {
         let lanes: Vec<_> = self.map().values().cloned().collect();
         for lane in lanes {
-            if let Some(progress) = &lane.lock().await.running {
+            if let Some((progress, _)) = &lane.lock().await.running {
                 progress.cancel();
             }
         }

@@ -97,7 +97,9 @@ async fn answer(
     let request = &task.request.message;
     let until = node.claimable_until();
     let lanes = &node.lanes;
-    let position = lanes.admit(&task.voucher, request.sequence, fit.most, until, progress).await?;
+    let position = lanes
+        .admit(&task.voucher, request.sequence, fit.most, until, progress, origin.gateway)
+        .await?;
     let ran = run(node, origin, &fit, &task, progress).await;
     let done = ran.and_then(|run| conclude(node, origin, &fit, &task, progress, position, run));
     let (receipt, run) = match done {

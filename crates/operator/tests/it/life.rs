@@ -25,7 +25,7 @@ async fn a_box_that_was_dropped_comes_back_with_every_voucher_and_receipt() {
     let report = gateway.resume(lane.payer.lane()).await;
     let voucher = report.voucher.clone().unwrap();
     assert_eq!(voucher, before.clone().voucher(world.chain_id));
-    assert_eq!(report.unpaid[..], [last.receipt.clone()]);
+    assert_eq!(&report.unpaid[..], std::slice::from_ref(&last.receipt));
     // A payer that never got the last answer takes its receipt from the report.
     let mut restored = before;
     let (hot, box_key) = (key("hot").public(), key("box").public());

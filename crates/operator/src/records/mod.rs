@@ -40,6 +40,9 @@ const UNDELIVERED: Table = "undelivered";
 const ASKS: Table = "asks";
 const IDENTITY: Table = "identity";
 
+/// What is done with each key and value of a scan.
+type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// A task that was done.
 #[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Answered {
@@ -352,7 +355,7 @@ impl Records {
         table: Table,
         low: &[u8],
         high: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+        each: &mut Each<'_>,
     ) -> Result<(), StoreError> {
         self.scan_some(table, low, high, usize::MAX, each)
     }
@@ -363,7 +366,7 @@ impl Records {
         low: &[u8],
         high: &[u8],
         limit: usize,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+        each: &mut Each<'_>,
     ) -> Result<(), StoreError> {
         let records = match self.0.read()?.open_table(definition(table)) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
