@@ -187,8 +187,8 @@ impl Api {
 
     /// A model as `/v1/models` shows it.
     fn model(&self, model: &KnownModel) -> Value {
-        let candidates = self.router.candidates(&model.id);
-        let prices = candidates.iter().filter_map(|handle| handle.asks.get(&model.id));
+        let asking = self.router.asking(&model.id);
+        let prices = asking.iter().filter_map(|handle| handle.asks.get(&model.id));
         let lowest = prices.min().map(|price| Credit::new(price.get()));
         json!({
             "id": model.name,
@@ -205,7 +205,7 @@ impl Api {
             "semantics": model.manifest.semantics,
             "licence": &*model.manifest.licence,
             "test_model": model.test,
-            "operators": candidates.len(),
+            "operators": asking.len(),
             "pricing": {
                 "credits_per_unit": lowest.map(crate::openai::credits),
                 "nano_credits_per_unit": lowest,

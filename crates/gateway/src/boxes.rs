@@ -6,7 +6,7 @@
 //! Never here: which box gets a task, money.
 
 use crate::{
-    router::Router,
+    router::{MAX_BOXES, Router},
     store::{Records, StoredPath},
 };
 use client::{
@@ -32,7 +32,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
+    task::JoinSet,
     time::timeout,
 };
 use units::{List, Price};
@@ -147,7 +148,7 @@ impl BoxHandle {
     }
 
     /// Ends every wait: the box is lost.
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut waiting = self.waiting();
         waiting.ended = true;
         waiting.tasks.clear();
@@ -167,16 +168,20 @@ pub(crate) struct Boxes {
 }
 
 impl Boxes {
-    /// Takes boxes until dropped.
+    /// Takes boxes until dropped, which ends all their connections.
     pub(crate) async fn accept(self: Arc<Self>, mut listener: TlsListener) {
-        let places = Arc::new(Semaphore::new(crate::router::MAX_BOXES));
-        while let Ok(connection) = listener.accept().await {
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-            let boxes = Arc::clone(&self);
-            tokio::spawn(async move {
-                boxes.serve(connection).await;
-                drop(place);
-            });
+        let mut serving = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                // A connection that panicked has said so; the others go on.
+                _ = serving.join_next(), if !serving.is_empty() => continue,
+            };
+            let Ok(connection) = accepted else { break };
+            if serving.len() < MAX_BOXES {
+                let boxes = Arc::clone(&self);
+                serving.spawn(async move { boxes.serve(connection).await });
+            }
         }
     }
 

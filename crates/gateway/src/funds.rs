@@ -53,48 +53,40 @@ struct Promise {
     base: Credit,
 }
 
-/// The account.
+/// Whose money it is, and what is known of the chain that holds it.
 #[derive(Debug)]
-pub(crate) struct Funds {
+pub(crate) struct Account {
     pub(crate) rpc: Rpc,
     pub(crate) follower: Follower,
     pub(crate) account: AccountId,
+    /// Signs vouchers.
     pub(crate) signer: PublicKey,
     pub(crate) params: Params,
     pub(crate) policy: Funding,
-    pub(crate) lanes: Arc<Lanes>,
+}
+
+/// The account and its promises.
+#[derive(Debug)]
+pub(crate) struct Funds {
+    held: Account,
+    lanes: Arc<Lanes>,
     /// Sends as owner; none if that key is elsewhere.
-    pub(crate) owner: Option<tokio::sync::Mutex<Sender>>,
+    owner: Option<tokio::sync::Mutex<Sender>>,
     /// Sends as session key. Held while an allocation changes, so that one task pays the way.
-    pub(crate) session: tokio::sync::Mutex<Sender>,
+    session: tokio::sync::Mutex<Sender>,
     promises: Mutex<BTreeMap<OperatorId, Promise>>,
 }
 
 impl Funds {
-    #[expect(clippy::too_many_arguments, reason = "each part is named once, at the start")]
     pub(crate) fn new(
-        rpc: Rpc,
-        follower: Follower,
-        account: AccountId,
-        signer: PublicKey,
-        params: Params,
-        policy: Funding,
+        held: Account,
         lanes: Arc<Lanes>,
         owner: Option<Sender>,
         session: Sender,
     ) -> Self {
-        Self {
-            rpc,
-            follower,
-            account,
-            signer,
-            params,
-            policy,
-            lanes,
-            owner: owner.map(tokio::sync::Mutex::new),
-            session: tokio::sync::Mutex::new(session),
-            promises: Mutex::default(),
-        }
+        let owner = owner.map(tokio::sync::Mutex::new);
+        let session = tokio::sync::Mutex::new(session);
+        Self { held, lanes, owner, session, promises: Mutex::default() }
     }
 
     fn promises(&self) -> MutexGuard<'_, BTreeMap<OperatorId, Promise>> {
@@ -103,18 +95,20 @@ impl Funds {
 
     /// Finds the allocations of an earlier run, and fills the deposit.
     pub(crate) async fn open(&self) -> Result<(), FundsError> {
-        let clock = self.follower.seen().clock;
-        for ((_, number), record) in self.rpc.records(&ALLOCATIONS, &self.account).await? {
-            if record.signer == self.signer && record.expires > clock {
+        let clock = self.held.follower.seen().clock;
+        for ((_, number), record) in self.held.rpc.records(&ALLOCATIONS, &self.held.account).await?
+        {
+            if record.signer == self.held.signer && record.expires > clock {
                 let promise = self.promise(number, &record).await?;
                 // In ascending order: the latest of an operator stays.
                 self.promises().insert(record.operator, promise);
             }
         }
-        let deposit = self.rpc.record(&DEPOSITS, &self.account).await?.unwrap_or_default();
+        let deposit =
+            self.held.rpc.record(&DEPOSITS, &self.held.account).await?.unwrap_or_default();
         let unreserved = deposit.balance.saturating_sub(deposit.reserved);
-        if unreserved < self.policy.allocation {
-            self.fill(self.policy.allocation).await?;
+        if unreserved < self.held.policy.allocation {
+            self.fill(self.held.policy.allocation).await?;
         }
         Ok(())
     }
@@ -122,13 +116,13 @@ impl Funds {
     /// The allocation of an operator, if it covers all that is committed to it.
     fn covering(&self, operator: &OperatorId) -> Option<u64> {
         let promise = *self.promises().get(operator)?;
-        let until = self.follower.seen().clock.checked_add(self.margin()).ok()?;
+        let until = self.held.follower.seen().clock.checked_add(self.margin()).ok()?;
         let used = self.lanes.committed(operator).saturating_sub(promise.base);
         (promise.expires > until && used <= promise.limit).then_some(promise.number)
     }
 
     fn margin(&self) -> Millis {
-        Millis::new(self.params.windows.epoch.get().saturating_mul(MARGIN_EPOCHS))
+        Millis::new(self.held.params.windows.epoch.get().saturating_mul(MARGIN_EPOCHS))
     }
 
     /// Whether more than half of an allocation is used, so that it should grow.
@@ -173,11 +167,11 @@ impl Funds {
         let expires = self.expiry().await?;
         let known = self.promises().get(&operator).copied();
         let usable = known.filter(|known| {
-            let until = self.follower.seen().clock.checked_add(self.margin());
+            let until = self.held.follower.seen().clock.checked_add(self.margin());
             until.is_ok_and(|until| known.expires > until)
         });
         let committed = self.lanes.committed(&operator);
-        let step = self.policy.allocation;
+        let step = self.held.policy.allocation;
         match usable {
             Some(promise) => {
                 let used = committed.saturating_sub(promise.base).max(promise.limit);
@@ -193,12 +187,12 @@ impl Funds {
                 let open = committed.saturating_sub(fresh);
                 let limit = Credit::new(open.get().saturating_add(step.get()));
                 self.secure(limit).await?;
-                let deposit = self.rpc.record(&DEPOSITS, &self.account).await?;
+                let deposit = self.held.rpc.record(&DEPOSITS, &self.held.account).await?;
                 let number = deposit.unwrap_or_default().next_allocation;
                 let call = Tx::Allocate {
                     allocation: number,
                     operator,
-                    signer: self.signer,
+                    signer: self.held.signer,
                     limit,
                     expires,
                 };
@@ -220,7 +214,7 @@ impl Funds {
     async fn base(&self, operator: &OperatorId, cashed: Credit) -> Result<Credit, FundsError> {
         let mut claimed = 0_u128;
         for lane in self.lanes.ids(operator) {
-            let record = self.rpc.record(&LANES, &lane).await?.unwrap_or_default();
+            let record = self.held.rpc.record(&LANES, &lane).await?.unwrap_or_default();
             claimed = claimed.saturating_add(record.cumulative.get());
         }
         Ok(Credit::new(claimed.saturating_sub(cashed.get())))
@@ -228,13 +222,14 @@ impl Funds {
 
     /// As late as the ledger and the session key allow.
     async fn expiry(&self) -> Result<Millis, FundsError> {
-        let clock = self.follower.seen().clock;
-        let life = self.params.payments.allocation_life;
+        let clock = self.held.follower.seen().clock;
+        let life = self.held.params.payments.allocation_life;
         let latest = clock.checked_add(life).unwrap_or(Millis::MAX);
-        if self.signer == *self.account.get() {
+        if self.held.signer == *self.held.account.get() {
             return Ok(latest);
         }
-        let session = self.rpc.record(&SESSIONS, &(self.account, self.signer)).await?;
+        let session =
+            self.held.rpc.record(&SESSIONS, &(self.held.account, self.held.signer)).await?;
         let session = session.filter(|session| session.is_live(clock));
         session.map(|session| session.expires.min(latest)).ok_or(FundsError::SessionEnded)
     }
@@ -251,7 +246,8 @@ impl Funds {
     }
 
     async fn unreserved(&self) -> Result<Credit, FundsError> {
-        let deposit = self.rpc.record(&DEPOSITS, &self.account).await?.unwrap_or_default();
+        let deposit =
+            self.held.rpc.record(&DEPOSITS, &self.held.account).await?.unwrap_or_default();
         Ok(deposit.balance.saturating_sub(deposit.reserved))
     }
 
@@ -261,7 +257,7 @@ impl Funds {
         let mut owner = owner.lock().await;
         let free = self.free().await?;
         if free < needed {
-            let coin = self.policy.coin_per_purchase;
+            let coin = self.held.policy.coin_per_purchase;
             // The price is fixed in genesis: nothing can move between look and purchase.
             let mint = credits::Tx::Mint { coin, at_least: Credit::ZERO };
             owner.send(Call::Credits(mint)).await?;
@@ -275,7 +271,7 @@ impl Funds {
 
     /// Credits that the account holds and has not locked.
     async fn free(&self) -> Result<Credit, FundsError> {
-        let holding = self.rpc.record(&HOLDINGS, &self.account).await?;
+        let holding = self.held.rpc.record(&HOLDINGS, &self.held.account).await?;
         Ok(holding.map_or(Credit::ZERO, |holding| holding.free))
     }
 }

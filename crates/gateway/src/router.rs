@@ -43,11 +43,15 @@ impl Router {
         }
     }
 
-    /// All boxes that ask for a model, in the order in which they should be tried.
-    pub(crate) fn candidates(&self, model: &ModelId) -> Vec<Arc<BoxHandle>> {
+    /// All boxes that ask for a model.
+    pub(crate) fn asking(&self, model: &ModelId) -> Vec<Arc<BoxHandle>> {
         let boxes = self.boxes.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found: Vec<_> =
-            boxes.values().filter(|handle| handle.asks.contains_key(model)).cloned().collect();
+        boxes.values().filter(|handle| handle.asks.contains_key(model)).cloned().collect()
+    }
+
+    /// The same in the order in which they should be tried for one request.
+    pub(crate) fn candidates(&self, model: &ModelId) -> Vec<Arc<BoxHandle>> {
+        let mut found = self.asking(model);
         if !found.is_empty() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % found.len();
             found.rotate_left(turn);

@@ -98,8 +98,8 @@ struct Order<'a> {
 impl Runner {
     /// The most a request can cost, at the dearest ask.
     pub(crate) fn most(&self, work: &Work) -> Result<Credit, ApiError> {
-        let candidates = self.router.candidates(&work.model.id);
-        let prices = candidates.iter().filter_map(|handle| handle.asks.get(&work.model.id));
+        let asking = self.router.asking(&work.model.id);
+        let prices = asking.iter().filter_map(|handle| handle.asks.get(&work.model.id));
         let price = prices.max().copied().ok_or_else(|| nobody(&work.model))?;
         most(work, price)
     }

@@ -4,7 +4,7 @@ use crate::{
     api::Api,
     boxes::Boxes,
     config::Config,
-    funds::{Funds, FundsError},
+    funds::{Account, Funds, FundsError},
     http,
     keys::Keys,
     lanes::Lanes,
@@ -22,6 +22,7 @@ use client::{
     store::StoreError,
     transactions::Sender,
 };
+use crypto::ChainId;
 use ledger::tables::PARAMS;
 use link::{Limits, Listener, TlsListener};
 use std::{
@@ -120,6 +121,10 @@ impl Gateway {
         self.lanes.settle_all().await;
         self.accepting.abort();
         self.accepting.await.ok();
+        for handle in self.router.all() {
+            handle.end();
+            self.router.remove(&handle);
+        }
     }
 }
 
@@ -130,39 +135,13 @@ impl Gateway {
 pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
     let rpc = Rpc::new(&config.rpc_url)?;
     let status = rpc.status().await?;
-    let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
     let folder = |source| GatewayError::Folder { path: config.data_dir.clone(), source };
     std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
     let records = Records::open(&config.data_dir.join("gateway.redb")).await?;
-    let (chain, account) = (status.chain_id, config.account);
-    let session_key = config.session_key;
     let router = Arc::new(Router::default());
-    let follower = Follower::start(rpc.clone()).await?;
-    let lanes =
-        Lanes::open(chain, account, session_key.clone(), records.clone(), Arc::clone(&router))?;
-    let sender = |key| Sender::new(rpc.clone(), chain, account, key);
-    let funds = Arc::new(Funds::new(
-        rpc.clone(),
-        follower.clone(),
-        account,
-        session_key.public(),
-        params,
-        config.funding,
-        Arc::clone(&lanes),
-        config.owner_key.map(sender),
-        sender(session_key.clone()),
-    ));
-    funds.open().await?;
+    let runner = runner(&config, &rpc, status.chain_id, &records, &router).await?;
+    let lanes = Arc::clone(&runner.lanes);
     let keys = Keys::open(&config.api_keys, &records)?;
-    let runner = Runner {
-        chain,
-        account,
-        session_key,
-        follower,
-        router: Arc::clone(&router),
-        lanes: Arc::clone(&lanes),
-        funds,
-    };
     let shop = Arc::new(Shop {
         anchor: status.anchor,
         margin: config.margin,
@@ -170,23 +149,17 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
         records: records.clone(),
         keys: Arc::clone(&keys),
     });
-    let tasks = Tasks::default();
-    let since = now().get().saturating_sub(IDEMPOTENCY_WINDOW_MS);
-    let mut recent = records.tasks_since(since, MAX_RECENT)?;
-    recent.reverse();
-    tasks.restore(recent);
 
     let link_error = |source| GatewayError::Link { address: config.link_listen, source };
-    let links = TlsListener::bind(config.link_listen, &config.link_key, Limits::default())
-        .await
-        .map_err(link_error)?;
+    let links = TlsListener::bind(config.link_listen, &config.link_key, Limits::default());
+    let links = links.await.map_err(link_error)?;
     let link_address = links.address();
     let listen_error = |source| GatewayError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let boxes = Arc::new(Boxes {
-        chain,
-        account,
+        chain: status.chain_id,
+        account: config.account,
         rpc: rpc.clone(),
         router: Arc::clone(&router),
         records: records.clone(),
@@ -199,7 +172,7 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
         keys,
         models: models.map(|model| (model.name.clone(), Arc::new(model))).collect(),
         router: Arc::clone(&router),
-        tasks,
+        tasks: recent_tasks(&records)?,
         shop,
         receipts: Receipts { records, rpc },
         limits: config.http,
@@ -207,4 +180,46 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
     };
     let serving = tokio::spawn(http::serve(listener, Arc::new(api), config.http, stopping));
     Ok(Gateway { address, link_address, stop, serving, accepting, lanes, router })
+}
+
+/// What sends requests and pays for them, with the account's money in place.
+async fn runner(
+    config: &Config,
+    rpc: &Rpc,
+    chain: ChainId,
+    records: &Records,
+    router: &Arc<Router>,
+) -> Result<Runner, GatewayError> {
+    let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
+    let (account, session_key) = (config.account, config.session_key.clone());
+    let follower = Follower::start(rpc.clone()).await?;
+    let router = Arc::clone(router);
+    let lanes =
+        Lanes::open(chain, account, session_key.clone(), records.clone(), Arc::clone(&router))?;
+    let sender = |key| Sender::new(rpc.clone(), chain, account, key);
+    let funds = Arc::new(Funds::new(
+        Account {
+            rpc: rpc.clone(),
+            follower: follower.clone(),
+            account,
+            signer: session_key.public(),
+            params,
+            policy: config.funding,
+        },
+        Arc::clone(&lanes),
+        config.owner_key.clone().map(sender),
+        sender(session_key.clone()),
+    ));
+    funds.open().await?;
+    Ok(Runner { chain, account, session_key, follower, router, lanes, funds })
+}
+
+/// Tasks of an earlier run that a repeat may still mean.
+fn recent_tasks(records: &Records) -> Result<Tasks, StoreError> {
+    let since = now().get().saturating_sub(IDEMPOTENCY_WINDOW_MS);
+    let mut recent = records.tasks_since(since, MAX_RECENT)?;
+    recent.reverse();
+    let tasks = Tasks::default();
+    tasks.restore(recent);
+    Ok(tasks)
 }

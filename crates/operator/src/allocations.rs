@@ -90,12 +90,12 @@ impl Allocations {
     /// Holds `voucher` against its allocation and puts the need down, or says why not.
     pub(crate) async fn cover(&self, voucher: &Voucher, need: Need) -> Result<(), Refusal> {
         let key = (voucher.payer, voucher.allocation);
-        let short = match self.try_cover(voucher, need) {
-            Ok(()) => return Ok(()),
-            Err(short) => short,
-        };
+        if self.try_cover(voucher, need).is_ok() {
+            return Ok(());
+        }
         if !self.may_look(key) {
-            return Err(short);
+            // Another task may have looked since: what counts is what is known now.
+            return self.try_cover(voucher, need);
         }
         match self.rpc.record(&ALLOCATIONS, &key).await {
             Ok(record) => self.learn(key, record),

@@ -1,8 +1,11 @@
 //! Two ends of a lane play against each other, honest and not.
 
 use super::*;
-use crypto::{AccountId, ModelId, OperatorId};
-use ledger::payments::schema::{AuditMode, Finish, RequestBody, Sampling, Tier};
+use crate::wire::LaneReport;
+use crypto::{AccountId, ChainId, ModelId, OperatorId, SecretKey, Signed};
+use ledger::payments::schema::{
+    AuditMode, Finish, LaneId, Request, RequestBody, Sampling, Tier, Voucher,
+};
 use units::{List, Millis, Price, Round, WorkUnits};
 
 const CHAIN: ChainId = ChainId::new(Digest::new([7; 32]));

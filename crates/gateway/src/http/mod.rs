@@ -19,7 +19,8 @@ use stream::{GuardedStream, Phase, PhaseMark};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
+    task::JoinSet,
     time::timeout,
 };
 
@@ -49,32 +50,32 @@ pub(crate) async fn serve<H: Handler>(
     limits: HttpLimits,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
+            // A connection that panicked has said so; the others go on.
+            _ = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
         let Ok((mut socket, _)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        if connections.len() >= limits.connections {
             // The socket's buffer takes these few bytes at once or they are not sent at all.
             let telling = socket.write_all(FULL.as_bytes());
             timeout(std::time::Duration::from_millis(1), telling).await.ok();
             continue;
-        };
+        }
         let (handler, stopping) = (Arc::clone(&handler), stopping.clone());
-        tokio::spawn(async move {
-            serve_connection(socket, handler, limits, stopping).await;
-            drop(place);
-        });
+        connections.spawn(serve_connection(socket, handler, limits, stopping));
     }
     drop(listener);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    timeout(limits.drain, places.acquire_many(all)).await.ok();
+    let ended = async { while connections.join_next().await.is_some() {} };
+    timeout(limits.drain, ended).await.ok();
+    connections.shutdown().await;
 }
 
 async fn serve_connection<H: Handler>(

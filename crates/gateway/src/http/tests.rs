@@ -3,7 +3,11 @@
 use super::*;
 use bytes::Bytes;
 use std::{net::SocketAddr, time::Duration};
-use tokio::{io::AsyncReadExt, sync::mpsc, task::JoinHandle};
+use tokio::{
+    io::AsyncReadExt,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 
 /// Answers with the length of the body; `/endless` streams without end, `/wait` waits.
 struct Echo {

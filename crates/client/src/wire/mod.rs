@@ -255,3 +255,6 @@ pub fn encode<T: BorshSerialize>(message: &T) -> Vec<u8> {
 pub fn decode<T: BorshDeserialize>(frame: &[u8]) -> Result<T, WireError> {
     borsh::from_slice(frame).map_err(|error| WireError { reason: error.to_string() })
 }
+
+#[cfg(test)]
+mod tests;

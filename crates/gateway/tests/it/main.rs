@@ -1,0 +1,8 @@
+//! The gateway over real sockets, real boxes and a real chain of one validator.
+
+mod answers;
+mod billing;
+mod boxes;
+mod refusals;
+mod settlement;
+mod world;
