@@ -116,17 +116,17 @@ fn messages_come_back_as_they_were_sent() {
     assert_eq!(encode(&decode::<FromBox>(&report()).unwrap()), report());
 }
 
+/// Whether a frame is read only at its full length.
+fn is_read_only_whole<T: BorshDeserialize>(frame: &[u8]) -> bool {
+    let cut = (0..frame.len()).all(|end| decode::<T>(&frame[..end]).is_err());
+    cut && decode::<T>(&[frame, &[0]].concat()).is_err() && decode::<T>(frame).is_ok()
+}
+
 #[test]
 fn a_cut_or_lengthened_frame_is_no_message() {
-    for frame in [task(), done(), report()] {
-        for end in 0..frame.len() {
-            assert!(decode::<FromGateway>(&frame[..end]).is_err());
-            assert!(decode::<FromBox>(&frame[..end]).is_err());
-        }
-        let longer = [frame.as_slice(), &[0]].concat();
-        assert!(decode::<FromGateway>(&longer).is_err());
-        assert!(decode::<FromBox>(&longer).is_err());
-    }
+    assert!(is_read_only_whole::<FromGateway>(&task()));
+    assert!(is_read_only_whole::<FromBox>(&done()));
+    assert!(is_read_only_whole::<FromBox>(&report()));
 }
 
 #[test]
@@ -159,7 +159,7 @@ proptest! {
         place in any::<prop::sample::Index>(),
         change in 1_u8..,
     ) {
-        let mut frame = [task(), done(), report()].swap_remove(which);
+        let mut frame = vec![task(), done(), report()].swap_remove(which);
         let place = place.index(frame.len());
         frame[place] ^= change;
         prop_assert!(is_canonical::<FromBox>(&frame));
