@@ -17,7 +17,7 @@ use crypto::{Digest, OperatorId};
 use ledger::payments::{CLAIMS, ClaimRecord, Stage, schema::LaneId};
 use light::rpc::StateEvidence;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 use units::Epoch;
 
 /// Reads finished tasks.
@@ -75,8 +75,8 @@ impl Receipts {
         let sequence = bundle.receipt.message.sequence;
         let Ok(Some(stored)) = self.records.path(&lane, sequence) else { return Ok(()) };
         let key = (lane.operator, stored.epoch);
-        if !claims.contains_key(&key) {
-            claims.insert(key, self.claim(&key).await?);
+        if let Entry::Vacant(place) = claims.entry(key) {
+            place.insert(self.claim(&key).await?);
         }
         let Some(Some((claim, evidence))) = claims.get(&key) else { return Ok(()) };
         if !holds(bundle, &lane, &stored, claim) {

@@ -224,16 +224,16 @@ fn receipts_that_do_not_hold_are_refused_each_with_its_reason() {
     pair.payer.order_task(&request(2), Credit::new(1_000));
     let before = pair.payer.clone();
 
-    let other = Receipt { request: Digest::ZERO, ..good.clone() };
+    let other = Receipt { request: Digest::ZERO, ..good };
     assert_eq!(accept(&mut pair.payer, other), Err(ReceiptError::OtherRequest));
     let fee = Credit::new(1_001);
-    let dear = Receipt { fee, ..good.clone() };
+    let dear = Receipt { fee, ..good };
     let most = Credit::new(1_000);
     assert_eq!(accept(&mut pair.payer, dear), Err(ReceiptError::Fee { fee, most }));
-    let skipped = Receipt { sequence: 3, ..good.clone() };
+    let skipped = Receipt { sequence: 3, ..good };
     let expected = ReceiptError::Sequence { expected: 2, found: 3 };
     assert_eq!(accept(&mut pair.payer, skipped), Err(expected));
-    let forked = Receipt { previous: Digest::ZERO, ..good.clone() };
+    let forked = Receipt { previous: Digest::ZERO, ..good };
     assert_eq!(accept(&mut pair.payer, forked), Err(ReceiptError::Previous { sequence: 2 }));
     let forged = good.clone().sign(&SecretKey::from_seed([9; 32]));
     let refused = pair.payer.accept(&forged, &key, Times::default());

@@ -82,6 +82,7 @@ pub enum FromBox {
 }
 
 /// From a gateway to a box.
+#[expect(clippy::large_enum_variant, reason = "lives for one send; a box would cost more")]
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[borsh(use_discriminant = true)]
 #[repr(u8)]
