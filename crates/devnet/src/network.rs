@@ -1,0 +1,265 @@
+//! Starting and stopping all roles, in the order in which each needs the one before.
+//!
+//! Rules: chain first, then models on the chain, then the payer's credits, then the gateway, then
+//! the boxes that dial it; stopping goes the other way, so that last vouchers and receipts are
+//! settled between the two before either goes. Never here: what a role does.
+
+use crate::{
+    Error, OPERATORS, Served, genesis,
+    identities::{Identities, account},
+    models::{self, PRICE},
+};
+use chain::{Chain, ValidatorKeys};
+use client::{rpc::Rpc, transactions::Sender};
+use crypto::{ChainId, SecretKey};
+use engine::{
+    pull,
+    store::{Loaded, Store},
+};
+use gateway::Gateway;
+use ledger::{Call, credits, payments, tables};
+use operator::{Operator, ServedModel};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use units::{Coin, Credit, NANO};
+
+/// Coin that is burned for the payer's credits at the first start: 1,000,000 at ten cents each
+/// make about 100,000 credits.
+const MINTED_FOR: Coin = Coin::new(1_000_000 * NANO);
+/// Credits locked for payments at the first start.
+const DEPOSIT: Credit = Credit::new(90_000 * NANO);
+/// Longest wait for the boxes to be ready.
+const READY_SECONDS: u64 = 60;
+/// Pause between looks whether they are.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Settings of a devnet.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its folder; created if missing. One devnet at a time.
+    pub data_dir: PathBuf,
+    /// Imported models, which devnets share.
+    pub model_dir: PathBuf,
+    /// Where the gateway listens for HTTP; port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Where the node's interface listens; port 0 takes any free port.
+    pub rpc_listen: SocketAddr,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+    /// The API key that the gateway takes.
+    pub api_key: String,
+}
+
+/// What happens while a devnet starts.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A model is being fetched and imported.
+    Pulling {
+        /// Which.
+        name: String,
+        /// How far it is.
+        step: pull::Progress,
+    },
+    /// A model cannot be had; the devnet goes on without it.
+    Without {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A part runs.
+    Started {
+        /// Which.
+        part: &'static str,
+    },
+}
+
+/// A running devnet.
+pub struct Devnet {
+    chain: Chain,
+    gateway: Gateway,
+    operators: Vec<Operator>,
+    models: Vec<Served>,
+    rpc_url: String,
+}
+
+impl Devnet {
+    /// The gateway's address, ending in `/v1`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        self.gateway.base_url()
+    }
+
+    /// The node's interface.
+    #[must_use]
+    pub fn rpc_url(&self) -> &str {
+        &self.rpc_url
+    }
+
+    /// The chain's id.
+    #[must_use]
+    pub fn chain_id(&self) -> ChainId {
+        self.chain.chain_id()
+    }
+
+    /// The models that answer.
+    #[must_use]
+    pub fn models(&self) -> &[Served] {
+        &self.models
+    }
+
+    /// Resolves once the chain has stopped by itself, which only a failure makes it do.
+    pub async fn stopped(&self) {
+        self.chain.stopped().await;
+    }
+
+    /// Stops every part, last started first, and waits until all is on disk.
+    pub async fn shutdown(self) {
+        let Self { chain, gateway, operators, .. } = self;
+        gateway.shutdown().await;
+        for operator in operators {
+            operator.shutdown().await;
+        }
+        let ended = tokio::task::spawn_blocking(move || chain.shutdown()).await;
+        if let Ok(Err(error)) = ended {
+            tracing::error!(%error, "the chain had stopped before");
+        }
+    }
+}
+
+/// Starts a devnet and returns once every model answers.
+///
+/// # Errors
+/// [`Error`] names the part that does not start.
+pub async fn start(config: Config, report: &mut dyn FnMut(Event)) -> Result<Devnet, Error> {
+    let folder = |name: &str| config.data_dir.join(name);
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|source| Error::File { path: config.data_dir.clone(), source })?;
+    let identities = Identities::open(&folder("keys"))?;
+    let loaded = models::load(&Store::open(&config.model_dir)?, config.offline, report)?;
+
+    let chain = start_chain(&config, &identities)?;
+    report(Event::Started { part: "chain" });
+    let rpc_url = format!("http://{}", chain.rpc_addr());
+    let rpc = Rpc::new(&rpc_url)?;
+    let sender = |key: &SecretKey| {
+        Sender::new(rpc.clone(), chain.chain_id(), account(key), key.clone())
+    };
+    models::publish(&rpc, &mut sender(&identities.publisher), &loaded).await?;
+    fund(&rpc, &mut sender(&identities.payer)).await?;
+
+    let gateway = start_gateway(&config, &identities, &rpc_url, &loaded).await?;
+    report(Event::Started { part: "gateway" });
+    let operators = start_operators(&config, &identities, &rpc_url, &gateway, &loaded).await?;
+    report(Event::Started { part: "operators" });
+    ready(&gateway, &loaded).await?;
+
+    let models = loaded
+        .iter()
+        .map(|Loaded { entry, .. }| Served { name: entry.name.clone(), test: entry.test })
+        .collect();
+    Ok(Devnet { chain, gateway, operators, models, rpc_url })
+}
+
+fn start_chain(config: &Config, identities: &Identities) -> Result<Chain, Error> {
+    let dir = config.data_dir.join("chain");
+    let genesis = genesis::open(&config.data_dir.join("genesis.json"), identities)?;
+    let keys = ValidatorKeys::open(&config.data_dir.join("keys"))?;
+    Ok(chain::start(chain::Config { dir, genesis, keys, rpc_listen: config.rpc_listen })?)
+}
+
+/// Gives the payer credits and locks them, unless it has a deposit.
+async fn fund(rpc: &Rpc, payer: &mut Sender) -> Result<(), Error> {
+    if rpc.record(&tables::DEPOSITS, &payer.account()).await?.is_some() {
+        return Ok(());
+    }
+    let mint = Call::Credits(credits::Tx::Mint { coin: MINTED_FOR, at_least: DEPOSIT });
+    let deposit = Call::Payments(payments::Tx::Deposit { amount: DEPOSIT });
+    for (what, call) in [("mint credits", mint), ("deposit credits", deposit)] {
+        payer.send(call).await.map_err(|source| Error::Send { what, source })?;
+    }
+    Ok(())
+}
+
+async fn start_gateway(
+    config: &Config,
+    identities: &Identities,
+    rpc_url: &str,
+    loaded: &[Loaded],
+) -> Result<Gateway, Error> {
+    let models = loaded
+        .iter()
+        .map(|Loaded { entry, model, preprocess }| gateway::KnownModel {
+            name: entry.name.clone(),
+            test: entry.test,
+            manifest: model.manifest().clone(),
+            facts: model.facts().clone(),
+            preprocess: Arc::clone(preprocess),
+        })
+        .collect();
+    let config = gateway::Config {
+        data_dir: config.data_dir.join("gateway"),
+        listen: config.listen,
+        link_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        link_key: identities.link.clone(),
+        payer: account(&identities.payer),
+        session_key: identities.session.clone(),
+        rpc_url: rpc_url.to_owned(),
+        api_keys: vec![gateway::ApiKey { key: config.api_key.clone(), budget: None }],
+        models,
+    };
+    Ok(gateway::start(config).await?)
+}
+
+async fn start_operators(
+    config: &Config,
+    identities: &Identities,
+    rpc_url: &str,
+    gateway: &Gateway,
+    loaded: &[Loaded],
+) -> Result<Vec<Operator>, Error> {
+    let models: Vec<ServedModel> = loaded
+        .iter()
+        .map(|Loaded { model, .. }| ServedModel { model: Arc::clone(model), price: PRICE })
+        .collect();
+    let mut operators = Vec::new();
+    for (index, keys) in (0..OPERATORS).zip(&identities.operators) {
+        let started = operator::start(operator::Config {
+            data_dir: config.data_dir.join(format!("operator-{index}")),
+            owner: account(&keys.owner),
+            index: 0,
+            box_key: keys.box_key.clone(),
+            rpc_url: rpc_url.to_owned(),
+            gateways: vec![operator::Gateway {
+                address: gateway.link_addr().to_string(),
+                key: identities.link.public(),
+            }],
+            models: models.clone(),
+            engine: engine::Options::default(),
+            at_once: 1,
+            queue: operator::Config::QUEUE,
+            credit_limit: operator::Config::CREDIT_LIMIT,
+        });
+        let started = started.await.map_err(|source| Error::Operator { index, source })?;
+        operators.push(started);
+    }
+    Ok(operators)
+}
+
+/// Waits until every model has all its boxes.
+async fn ready(gateway: &Gateway, loaded: &[Loaded]) -> Result<(), Error> {
+    let boxes = usize::try_from(OPERATORS).unwrap_or(usize::MAX);
+    let start = Instant::now();
+    let limit = Duration::from_secs(READY_SECONDS);
+    while !loaded.iter().all(|loaded| gateway.boxes(&loaded.model.id()) >= boxes) {
+        if start.elapsed() > limit {
+            return Err(Error::Timeout { what: "the boxes", seconds: READY_SECONDS });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
