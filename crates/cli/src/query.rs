@@ -42,6 +42,8 @@ enum What {
         /// Its id.
         operator: OperatorId,
     },
+    /// All lanes: what each was claimed for.
+    Lanes,
     /// All models.
     Models,
     /// How much coin and credit there is.
@@ -70,6 +72,7 @@ pub(crate) async fn run(command: Command, home: &Home, output: &Output) -> Resul
         }),
         What::Operators => list(rpc.records(&tables::OPERATORS, &()).await?)?,
         What::Claims { operator } => list(rpc.records(&tables::CLAIMS, &operator).await?)?,
+        What::Lanes => list(rpc.records(&tables::LANES, &()).await?)?,
         What::Models => list(rpc.records(&tables::MODELS, &()).await?)?,
         What::Supply => json!({
             "coin": rpc.record(&tables::SUPPLY, &()).await?,

@@ -15,6 +15,7 @@ use engine::{
     Engine, Job, Options,
     store::{Loaded, Store},
 };
+use ledger::payments::schema::Finish;
 use model::commit;
 use serde_json::{Value, json};
 use std::{
@@ -250,7 +251,11 @@ fn replay(bundle: &Bundle, loaded: &Loaded) -> Result<Option<&'static str>, Fail
         max_tokens: body.max_tokens,
         stop: &body.stop,
     };
-    let mut left = receipt.n_out;
+    // Only a payer's cancellation may end an answer before the model does.
+    let mut left = match receipt.finish {
+        Finish::Cancelled => receipt.n_out,
+        Finish::Stop | Finish::Length => u32::MAX,
+    };
     let run = engine.generate(&job, &mut |_| {
         left = left.saturating_sub(1);
         if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

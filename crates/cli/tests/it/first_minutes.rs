@@ -1,0 +1,85 @@
+//! What the README promises, done by the commands it prints.
+
+use crate::network::{Network, json};
+use serde_json::{Value, json as object};
+use std::fs;
+
+#[test]
+fn a_paid_answer_is_verified_offline_and_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let network = Network::start(home);
+    let saved = home.join("answer");
+    let saved_text = saved.to_str().unwrap();
+
+    let (code, answer) = json(home, &["embed", "a selvedge holds", "--save", saved_text]);
+    assert_eq!(code, 0, "{answer}");
+    let receipt = answer["receipt"].as_str().unwrap().to_owned();
+    let (code, chat) = json(home, &["chat", "What holds a cloth together?", "--max-tokens", "8"]);
+    assert_eq!(code, 0, "{chat}");
+    assert!(chat["usage"]["completion_tokens"].as_u64().unwrap() > 0);
+
+    let verify = ["receipt", "verify", "--from", saved_text, "--wait", "settled", "--replay"];
+    let (code, report) = json(home, &verify);
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(report["level"], "settled");
+    assert_eq!(report["assurance"], "single validator");
+    let standing = |subject: &str| -> String {
+        let findings = report["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["subject"] == subject).unwrap();
+        finding["standing"].as_str().unwrap().to_owned()
+    };
+    for subject in ["prompt", "answer", "price", "computation", "operator"] {
+        assert_eq!(standing(subject), "proven", "{subject}");
+    }
+    assert_eq!(standing("chain"), "claimed", "nobody said which chain to trust");
+
+    let height = network.query(&["status"])["height"].as_u64().unwrap();
+    network.interrupt();
+    forgeries_fail_offline(home, &saved);
+
+    let network = Network::start(home);
+    assert!(network.query(&["status"])["height"].as_u64().unwrap() >= height);
+    let reply = network.get(&format!("/receipts/{receipt}")).unwrap();
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.body["bundles"].as_array().unwrap().len(), 1);
+    network.interrupt();
+}
+
+/// With no network running: the honest bundle verifies, each forgery fails.
+fn forgeries_fail_offline(home: &std::path::Path, saved: &std::path::Path) {
+    let text = |name: &str| saved.join(name).to_str().unwrap().to_owned();
+    let (bundle, input, output) = (text("bundle.json"), text("request.json"), text("answer.json"));
+    let check = |bundle: &str, input: &str, output: &str| {
+        json(home, &["receipt", "verify", bundle, "--input", input, "--output", output])
+    };
+    assert_eq!(check(&bundle, &input, &output).0, 0);
+
+    let forged = text("forged.json");
+    let honest: Value = serde_json::from_slice(&fs::read(&bundle).unwrap()).unwrap();
+    let fails = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut value = honest.clone();
+        change(&mut value);
+        fs::write(&forged, value.to_string()).unwrap();
+        let (code, report) = check(&forged, &input, &output);
+        assert_eq!((code, report["reason"].as_str().unwrap()), (3, name), "{report}");
+    };
+    fails("Fee", &|b| b["request"]["message"]["price"] = object!("11"));
+    fails("OtherOperator", &|b| {
+        b["receipt"]["message"]["operator"] = b["receipt"]["message"]["previous"].clone();
+        b["receipt"]["message"]["operator"] = object!("11".repeat(32));
+    });
+    fails("ReceiptSignature", &|b| b["receipt"]["message"]["t_done"] = object!(1));
+    fails("OtherClaim", &|b| b["settlement"]["claim"]["key_epoch"] = object!(7));
+    fails("NotInClaim", &|b| b["settlement"]["claim"]["root"] = object!("22".repeat(32)));
+    fails("State", &|b| b["settlement"]["claim"]["bond"] = object!("1"));
+    fails("Certificate", &|b| b["settlement"]["evidence"]["header"]["time"] = object!(1));
+
+    let other = text("other.json");
+    fs::write(&other, object!({ "model": "tiny-test-embed", "input": ["other"] }).to_string())
+        .unwrap();
+    let (code, report) = check(&bundle, &other, &output);
+    assert_eq!((code, report["reason"].as_str().unwrap()), (3, "OtherPrompt"));
+    let (code, report) = check(&bundle, &input, &other);
+    assert_eq!((code, report["reason"].as_str().unwrap()), (3, "OtherAnswer"));
+}
