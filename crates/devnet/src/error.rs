@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// The gateway.
     #[error("the gateway does not start: {0}")]
-    Gateway(#[from] gateway::StartError),
+    Gateway(#[from] gateway::GatewayError),
     /// Something took too long.
     #[error("{what} did not come within {seconds} s; run again with SELVEDGE_LOG=info to see why")]
     Timeout {

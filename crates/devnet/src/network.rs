@@ -1,8 +1,8 @@
 //! Starting and stopping all roles, in the order in which each needs the one before.
 //!
-//! Rules: chain first, then models on the chain, then the payer's credits, then the gateway, then
-//! the boxes that dial it; stopping goes the other way, so that last vouchers and receipts are
-//! settled between the two before either goes. Never here: what a role does.
+//! Rules: chain first, then models on the chain, then the gateway, then the boxes that dial it;
+//! stopping begins at the gateway, so that its last vouchers reach the boxes before those go.
+//! Never here: what a role does.
 
 use crate::{
     Error, OPERATORS, Served, genesis,
@@ -16,8 +16,7 @@ use engine::{
     pull,
     store::{Loaded, Store},
 };
-use gateway::Gateway;
-use ledger::{Call, credits, payments, tables};
+use gateway::{ApiKey, Funding, Gateway, HttpLimits, KnownModel};
 use operator::{Operator, ServedModel};
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -25,13 +24,14 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use units::{Coin, Credit, NANO};
+use units::{BasisPoints, Coin, Credit, NANO};
 
-/// Coin that is burned for the payer's credits at the first start: 1,000,000 at ten cents each
-/// make about 100,000 credits.
-const MINTED_FOR: Coin = Coin::new(1_000_000 * NANO);
-/// Credits locked for payments at the first start.
-const DEPOSIT: Credit = Credit::new(90_000 * NANO);
+/// Coin that is burned for credits when the payer's deposit runs low: about 100 credits.
+const COIN_PER_PURCHASE: Coin = Coin::new(1_000 * NANO);
+/// Step by which an operator's allocation grows.
+const ALLOCATION: Credit = Credit::new(10 * NANO);
+/// What the API key may spend.
+const BUDGET: Credit = Credit::new(100_000 * NANO);
 /// Longest wait for the boxes to be ready.
 const READY_SECONDS: u64 = 60;
 /// Pause between looks whether they are.
@@ -150,13 +150,12 @@ pub async fn start(config: Config, report: &mut dyn FnMut(Event)) -> Result<Devn
         Sender::new(rpc.clone(), chain.chain_id(), account(key), key.clone())
     };
     models::publish(&rpc, &mut sender(&identities.publisher), &loaded).await?;
-    fund(&rpc, &mut sender(&identities.payer)).await?;
 
     let gateway = start_gateway(&config, &identities, &rpc_url, &loaded).await?;
     report(Event::Started { part: "gateway" });
     let operators = start_operators(&config, &identities, &rpc_url, &gateway, &loaded).await?;
     report(Event::Started { part: "operators" });
-    ready(&gateway, &loaded).await?;
+    ready(&gateway).await?;
 
     let models = loaded
         .iter()
@@ -172,19 +171,6 @@ fn start_chain(config: &Config, identities: &Identities) -> Result<Chain, Error>
     Ok(chain::start(chain::Config { dir, genesis, keys, rpc_listen: config.rpc_listen })?)
 }
 
-/// Gives the payer credits and locks them, unless it has a deposit.
-async fn fund(rpc: &Rpc, payer: &mut Sender) -> Result<(), Error> {
-    if rpc.record(&tables::DEPOSITS, &payer.account()).await?.is_some() {
-        return Ok(());
-    }
-    let mint = Call::Credits(credits::Tx::Mint { coin: MINTED_FOR, at_least: DEPOSIT });
-    let deposit = Call::Payments(payments::Tx::Deposit { amount: DEPOSIT });
-    for (what, call) in [("mint credits", mint), ("deposit credits", deposit)] {
-        payer.send(call).await.map_err(|source| Error::Send { what, source })?;
-    }
-    Ok(())
-}
-
 async fn start_gateway(
     config: &Config,
     identities: &Identities,
@@ -193,24 +179,31 @@ async fn start_gateway(
 ) -> Result<Gateway, Error> {
     let models = loaded
         .iter()
-        .map(|Loaded { entry, model, preprocess }| gateway::KnownModel {
+        .map(|Loaded { entry, model, preprocess }| KnownModel {
             name: entry.name.clone(),
-            test: entry.test,
+            id: model.id(),
             manifest: model.manifest().clone(),
             facts: model.facts().clone(),
             preprocess: Arc::clone(preprocess),
+            test: entry.test,
         })
         .collect();
+    let api_key =
+        ApiKey { name: "devnet".to_owned(), secret: config.api_key.clone(), budget: BUDGET };
     let config = gateway::Config {
         data_dir: config.data_dir.join("gateway"),
         listen: config.listen,
         link_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         link_key: identities.link.clone(),
-        payer: account(&identities.payer),
-        session_key: identities.session.clone(),
         rpc_url: rpc_url.to_owned(),
-        api_keys: vec![gateway::ApiKey { key: config.api_key.clone(), budget: None }],
+        account: account(&identities.payer),
+        owner_key: Some(identities.payer.clone()),
+        session_key: identities.session.clone(),
+        funding: Funding { coin_per_purchase: COIN_PER_PURCHASE, allocation: ALLOCATION },
         models,
+        api_keys: vec![api_key],
+        margin: BasisPoints::ZERO,
+        http: HttpLimits::default(),
     };
     Ok(gateway::start(config).await?)
 }
@@ -250,13 +243,12 @@ async fn start_operators(
     Ok(operators)
 }
 
-/// Waits until every model has all its boxes.
-async fn ready(gateway: &Gateway, loaded: &[Loaded]) -> Result<(), Error> {
+/// Waits until all boxes are connected.
+async fn ready(gateway: &Gateway) -> Result<(), Error> {
     let boxes = usize::try_from(OPERATORS).unwrap_or(usize::MAX);
     let start = Instant::now();
-    let limit = Duration::from_secs(READY_SECONDS);
-    while !loaded.iter().all(|loaded| gateway.boxes(&loaded.model.id()) >= boxes) {
-        if start.elapsed() > limit {
+    while gateway.operators() < boxes {
+        if start.elapsed() > Duration::from_secs(READY_SECONDS) {
             return Err(Error::Timeout { what: "the boxes", seconds: READY_SECONDS });
         }
         tokio::time::sleep(LOOK).await;
