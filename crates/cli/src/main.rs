@@ -55,7 +55,6 @@ enum Command {
     #[command(subcommand)]
     Model(model::Command),
     /// Ask the chain: its status, an account, an operator, a block.
-    #[command(subcommand)]
     Query(query::Command),
     /// Create and list keys.
     #[command(subcommand)]

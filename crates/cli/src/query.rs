@@ -111,7 +111,7 @@ fn outline(value: &Value) -> String {
 fn describe(value: &Value, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
     // Writing into a String cannot fail.
-    let mut line = |name: &str, value: &Value, text: &mut String| match value {
+    let line = |name: &str, value: &Value, text: &mut String| match value {
         Value::Object(_) | Value::Array(_) => {
             let _ = writeln!(text, "{indent}{name}");
             describe(value, depth + 1, text);

@@ -13,7 +13,7 @@ mod identities;
 mod models;
 mod network;
 
-pub use engine::pull::Progress as PullProgress;
+pub use engine::Progress as PullProgress;
 pub use error::Error;
 pub use models::Served;
 pub use network::{Config, Devnet, Event, start};

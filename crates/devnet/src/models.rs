@@ -79,7 +79,7 @@ fn publication(name: &str, model: &model::Model) -> Result<models::Publication, 
     Ok(models::Publication {
         publisher: Text::new(PUBLISHER).map_err(text)?,
         name: Text::new(name).map_err(text)?,
-        manifest: models::Manifest::new(manifest).map_err(text)?,
-        graph: models::Graph::new(graph).map_err(text)?,
+        manifest: models::schema::Manifest::new(manifest).map_err(text)?,
+        graph: models::schema::Graph::new(graph).map_err(text)?,
     })
 }

@@ -12,10 +12,7 @@ use crate::{
 use chain::{Chain, ValidatorKeys};
 use client::{rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, SecretKey};
-use engine::{
-    pull,
-    store::{Loaded, Store},
-};
+use engine::store::{Loaded, Store};
 use gateway::{ApiKey, Funding, Gateway, HttpLimits, KnownModel};
 use operator::{Operator, ServedModel};
 use std::{
@@ -62,7 +59,7 @@ pub enum Event {
         /// Which.
         name: String,
         /// How far it is.
-        step: pull::Progress,
+        step: engine::Progress,
     },
     /// A model cannot be had; the devnet goes on without it.
     Without {
