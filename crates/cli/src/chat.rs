@@ -41,11 +41,7 @@ pub(crate) struct Arguments {
 }
 
 /// Asks, shows, saves.
-pub(crate) async fn run(
-    arguments: Arguments,
-    home: &Home,
-    output: &Output,
-) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> Result<(), Failure> {
     let api = Api::new(home, &arguments.gateway)?;
     let model = match &arguments.model {
         Some(model) => model.clone(),
@@ -122,15 +118,15 @@ pub(crate) fn save(
     write(&folder.join("receipt.txt"), receipt.unwrap_or_default().as_bytes())
 }
 
-/// The first model of a kind that the gateway lists; a real one before a test model.
-pub(crate) async fn default_model(api: &Api, kind: &str) -> Result<String, Failure> {
+/// The first model for a task that the gateway lists; a real one before a test model.
+pub(crate) async fn default_model(api: &Api, task: &str) -> Result<String, Failure> {
     let listing = api.get("/models").await?.body;
     let models = listing["data"].as_array().cloned().unwrap_or_default();
-    let of_kind = |test: bool| {
-        models.iter().find(|model| model["kind"] == kind && model["test"] == test)
+    let fitting = |test: bool| {
+        models.iter().find(|model| model["task"] == task && model["test_model"] == test)
     };
-    let found = of_kind(false).or_else(|| of_kind(true)).and_then(|model| model["id"].as_str());
+    let found = fitting(false).or_else(|| fitting(true)).and_then(|model| model["id"].as_str());
     found.map(str::to_owned).ok_or_else(|| {
-        anyhow::anyhow!("the gateway lists no {kind} model; say which with --model").into()
+        anyhow::anyhow!("the gateway lists no model for {task}; say which with --model").into()
     })
 }

@@ -30,11 +30,7 @@ pub(crate) struct Arguments {
 }
 
 /// Starts, says what to try, and waits for Ctrl-C.
-pub(crate) async fn run(
-    arguments: Arguments,
-    home: &Home,
-    output: &Output,
-) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> Result<(), Failure> {
     let data_dir = arguments.data_dir.unwrap_or_else(|| home.devnet());
     let config = Config {
         api_key: api_key(&data_dir)?,

@@ -31,15 +31,11 @@ pub(crate) struct Arguments {
 }
 
 /// Asks, shows, saves.
-pub(crate) async fn run(
-    arguments: Arguments,
-    home: &Home,
-    output: &Output,
-) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> Result<(), Failure> {
     let api = Api::new(home, &arguments.gateway)?;
     let model = match &arguments.model {
         Some(model) => model.clone(),
-        None => default_model(&api, "embed").await?,
+        None => default_model(&api, "embeddings").await?,
     };
     let body = json!({ "model": model, "input": arguments.texts, "encoding_format": "float" });
     let answer = api.post("/embeddings", &body).await?;

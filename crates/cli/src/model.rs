@@ -29,8 +29,7 @@ pub(crate) fn run(command: Command, home: &Home, output: &Output) -> Result<(), 
         Command::List => list(&store, output),
         Command::Pull { name } => {
             let mut bar = None;
-            let loaded =
-                store.pull(&name, &mut |step| show_pull(&mut bar, output, &name, step))?;
+            let loaded = store.pull(&name, &mut |step| show_pull(&mut bar, output, &name, step))?;
             if let Some(bar) = bar {
                 bar.finish_and_clear();
             }

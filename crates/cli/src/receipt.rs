@@ -268,11 +268,8 @@ fn replay(bundle: &Bundle, loaded: &Loaded) -> Result<Option<&'static str>, Fail
 }
 
 fn shown(report: &Report, loaded: &Loaded) -> String {
-    let mut text = format!(
-        "VERIFIED, level: {}\nassurance: {}\n",
-        report.level.describe(),
-        report.assurance
-    );
+    let mut text =
+        format!("VERIFIED, level: {}\nassurance: {}\n", report.level.describe(), report.assurance);
     if loaded.entry.test {
         text.push_str("note: a test model; its answers mean nothing\n");
     }

@@ -143,9 +143,8 @@ pub async fn start(config: Config, report: &mut dyn FnMut(Event)) -> Result<Devn
     report(Event::Started { part: "chain" });
     let rpc_url = format!("http://{}", chain.rpc_addr());
     let rpc = Rpc::new(&rpc_url)?;
-    let sender = |key: &SecretKey| {
-        Sender::new(rpc.clone(), chain.chain_id(), account(key), key.clone())
-    };
+    let sender =
+        |key: &SecretKey| Sender::new(rpc.clone(), chain.chain_id(), account(key), key.clone());
     models::publish(&rpc, &mut sender(&identities.publisher), &loaded).await?;
 
     let gateway = start_gateway(&config, &identities, &rpc_url, &loaded).await?;
