@@ -30,7 +30,9 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// All tests of the workspace, with lints.
 pub(crate) fn test() -> Result<()> {
-    run(linted().args(["nextest", "run", "--workspace", "--all-targets", "--no-fail-fast"]))
+    // Benches are compiled and linted, but they measure and do not test.
+    run(linted().args(["build", "--workspace", "--all-targets"]))?;
+    run(linted().args(["nextest", "run", "--workspace", "--no-fail-fast"]))
 }
 
 /// Everything.

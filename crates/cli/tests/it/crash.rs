@@ -27,7 +27,7 @@ impl Dice {
 fn seed() -> u64 {
     let chosen = env::var("SELVEDGE_SEED").ok().and_then(|seed| seed.parse().ok());
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let seed = chosen.unwrap_or_else(|| clock.as_secs());
+    let seed = chosen.unwrap_or(clock.as_secs());
     eprintln!("replay with SELVEDGE_SEED={seed}");
     seed
 }
