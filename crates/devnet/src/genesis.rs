@@ -1,7 +1,8 @@
 //! The devnet's genesis: who holds coin, which operators and test models are there from the start.
 //!
 //! Rules: made at the first start and kept, for another document is another chain; the price of
-//! the coin is fixed, a test price. Never here: windows that differ from `Params::devnet`.
+//! the coin is fixed, a test price. Never here: windows that differ from
+//! `Params::devnet`.
 
 use crate::{
     Error,
@@ -79,6 +80,9 @@ fn create(identities: &Identities, time: Millis) -> Result<Genesis, String> {
         operators.push(GenesisOperator { owner: account(&keys.owner), registration });
     }
     let long = |error: units::TooLong| error.to_string();
+    let mut params = Params::devnet();
+    // Whoever tries one cheap task wants to see it settle.
+    params.payments.cashable_minimum = Credit::new(1);
     Ok(Genesis {
         name: Text::new(NAME).map_err(long)?,
         time,
@@ -87,7 +91,7 @@ fn create(identities: &Identities, time: Millis) -> Result<Genesis, String> {
         accounts: List::new(accounts).map_err(long)?,
         operators: List::new(operators).map_err(long)?,
         models: List::empty(),
-        params: Params::devnet(),
+        params,
     })
 }
 

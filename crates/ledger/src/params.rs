@@ -7,7 +7,7 @@
 use crate::{accounts, credits, models, payments, staking};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use units::{BasisPoints, Credit, Millis};
+use units::{BasisPoints, Millis};
 
 /// One whole coin in its billionths, for bounds.
 pub(crate) const COIN: u128 = units::NANO;
@@ -151,9 +151,7 @@ impl Params {
             draw_delay: 4,
         };
         let staking = staking::Params { unbonding: Millis::new(60 * SECOND), ..Default::default() };
-        // Whoever tries one cheap task wants to see it settle.
-        let payments = payments::Params { cashable_minimum: Credit::new(1), ..Default::default() };
-        Self { windows, staking, payments, ..Self::default() }
+        Self { windows, staking, ..Self::default() }
     }
 
     /// Holds every parameter against its bounds, and those that depend on each other.

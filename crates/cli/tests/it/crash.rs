@@ -14,6 +14,10 @@ use std::{
 const KILLS: u64 = 3;
 const SOAK_KILLS: u64 = 50;
 
+/// Pause between questions: enough of them to meet every kind of moment, few enough to look at
+/// each afterwards.
+const ASK_EVERY: Duration = Duration::from_millis(150);
+
 /// A small generator of pseudo-random numbers, so that one printed seed replays a run.
 struct Dice(u64);
 
@@ -41,6 +45,7 @@ fn ask(network: &Network, round: u64, acknowledged: &Mutex<Vec<String>>) {
         if reply.status == 200 {
             acknowledged.lock().unwrap().push(reply.receipt.unwrap());
         }
+        thread::sleep(ASK_EVERY);
     }
 }
 
