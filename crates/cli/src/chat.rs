@@ -4,13 +4,13 @@
 
 use crate::{
     api::Api,
-    home::{GatewayFlags, Home, write},
+    home::{GatewayFlags, Home, save},
     output::{Failure, Output},
 };
 use serde_json::{Value, json};
 use std::{
     io::{Write as _, stdout},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// Of `selvedge chat`.
@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
         })
         .await?;
     if let Some(folder) = &arguments.save {
-        save(folder, &body, &text, receipt.as_deref())?;
+        save(folder, &body, ("answer.txt", text.as_bytes()), receipt.as_deref())?;
     }
     let id = receipt.clone().unwrap_or_default();
     output.note(&format!("\nreceipt {id}  ({model}, {} credits)", shown_cost(&usage)));
@@ -103,19 +103,6 @@ fn request(arguments: &Arguments, model: &str) -> Value {
         body["seed"] = json!(seed);
     }
     body
-}
-
-/// Keeps what `receipt verify` will want to compare.
-pub(crate) fn save(
-    folder: &Path,
-    request: &Value,
-    answer: &str,
-    receipt: Option<&str>,
-) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder)?;
-    write(&folder.join("request.json"), serde_json::to_string_pretty(request)?.as_bytes())?;
-    write(&folder.join("answer.txt"), answer.as_bytes())?;
-    write(&folder.join("receipt.txt"), receipt.unwrap_or_default().as_bytes())
 }
 
 /// The first model for a task that the gateway lists; a real one before a test model.

@@ -5,7 +5,7 @@
 use crate::{
     api::Api,
     chat::default_model,
-    home::{GatewayFlags, Home, write},
+    home::{GatewayFlags, Home, save},
     output::{Failure, Output},
 };
 use serde_json::{Value, json};
@@ -40,12 +40,8 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
     let body = json!({ "model": model, "input": arguments.texts, "encoding_format": "float" });
     let answer = api.post("/embeddings", &body).await?;
     if let Some(folder) = &arguments.save {
-        std::fs::create_dir_all(folder)?;
-        let pretty = |value: &Value| serde_json::to_string_pretty(value);
-        write(&folder.join("request.json"), pretty(&body)?.as_bytes())?;
-        write(&folder.join("answer.json"), pretty(&answer.body)?.as_bytes())?;
-        let receipt = answer.receipt.clone().unwrap_or_default();
-        write(&folder.join("receipt.txt"), receipt.as_bytes())?;
+        let rows = serde_json::to_string_pretty(&answer.body)?;
+        save(folder, &body, ("answer.json", rows.as_bytes()), answer.receipt.as_deref())?;
     }
     let lines: Vec<String> = shown(&arguments.texts, &answer.body);
     let cost = &answer.body["usage"]["cost"];

@@ -6,6 +6,7 @@
 use crate::output::Failure;
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -115,4 +116,18 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// Reads a file and names it in the error.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)
+}
+
+/// Keeps a request, its answer (the file's name and content) and the receipt's id in a folder:
+/// what `receipt verify` compares.
+pub(crate) fn save(
+    folder: &Path,
+    request: &Value,
+    (name, answer): (&str, &[u8]),
+    receipt: Option<&str>,
+) -> Result<(), Failure> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    write(&folder.join("request.json"), serde_json::to_string_pretty(request)?.as_bytes())?;
+    write(&folder.join(name), answer)?;
+    write(&folder.join("receipt.txt"), receipt.unwrap_or_default().as_bytes())
 }

@@ -196,17 +196,23 @@ async fn read_frame<S: AsyncRead>(
     }
 }
 
-/// Writes queued frames and signs of life until the queue's senders are gone or reading ended.
+/// Writes queued frames and signs of life until the queue's senders are gone or reading ended; what
+/// was queued by then is still written.
 async fn write_frames<S: AsyncWrite>(
     mut stream: WriteHalf<S>,
     mut frames: mpsc::Receiver<Vec<u8>>,
     mut broken: watch::Receiver<bool>,
     limits: Limits,
 ) {
+    let mut ending = false;
     loop {
         let frame = tokio::select! {
             biased;
-            _ = broken.wait_for(|broken| *broken) => break,
+            _ = broken.wait_for(|broken| *broken), if !ending => {
+                frames.close();
+                ending = true;
+                continue;
+            }
             frame = timeout(limits.keep_alive, frames.recv()) => match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,

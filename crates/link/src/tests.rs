@@ -59,6 +59,21 @@ async fn frames_arrive_whole_and_in_order_in_both_directions() {
 }
 
 #[tokio::test]
+async fn what_was_sent_is_delivered_though_nobody_waits_for_an_answer() {
+    let (connection, mut far) = bare();
+    let (sender, receiver) = connection.split();
+    for frame in 0..10 {
+        sender.send(vec![frame]).await.unwrap();
+    }
+    drop(receiver);
+    drop(sender);
+    let mut written = Vec::new();
+    far.read_to_end(&mut written).await.unwrap();
+    let expected: Vec<u8> = (0..10).flat_map(|frame| [1, 0, 0, 0, frame]).collect();
+    assert_eq!(written, expected);
+}
+
+#[tokio::test]
 async fn a_gateway_with_another_key_is_refused_by_who_dials() {
     let listener = listener(1).await;
     let result = dialer(2).dial(&listener.address().to_string(), key(3).public()).await;
