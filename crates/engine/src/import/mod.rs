@@ -5,18 +5,30 @@
 //! error functions come from a pure-Rust library. So every machine arrives at the same model id,
 //! and the catalogue pins it.
 //!
-//! Scales follow from the weights alone: behind a norm the largest value that any input can reach
-//! is known, and each unit is chosen so that it just fits. What has no bound is refused.
+//! Units behind a norm follow from the weights alone: the largest value that any input can reach is
+//! known, and the unit is chosen so that it just fits. The residual stream of a decoder has no
+//! useful bound; its units stand in the recipe, where a calibration put them once.
 
 mod bert;
+mod builder;
+mod calibrate;
+mod element;
+pub mod float;
+mod gguf;
+mod llama;
+mod names;
 mod quantise;
 mod recipe;
 mod source;
+mod tokenizer;
+
+use std::borrow::Cow;
 
 use model::certificate::{Certificate, certify};
 use model::{Model, ModelError};
 
-pub use recipe::{Architecture, Recipe, RecipeVector, Scales, SourceFiles};
+pub use calibrate::residual_bits;
+pub use recipe::{Architecture, Around, Chat, Recipe, RecipeVector, Scales, SourceFiles};
 pub use source::Source;
 
 /// A source that does not become a model.
@@ -50,6 +62,15 @@ pub enum ImportError {
         /// What is needed.
         expected: String,
     },
+    /// A tokenizer that is of another kind, or broken.
+    #[error("the file's tokenizer cannot be used: {reason}")]
+    Tokenizer {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A source without a tokenizer.
+    #[error("the weight file holds no tokenizer; give the tokenizer.json that belongs to it")]
+    NoTokenizer,
     /// A number that is none.
     #[error("tensor {name} holds a value that is not finite")]
     NotFinite {
@@ -78,20 +99,26 @@ pub enum ImportError {
     Preprocess(#[from] units::TooLong),
 }
 
-/// Makes the model that `recipe` describes from a safetensors file and a tokenizer file, and tells
-/// `progress` how many of how many steps are done.
+/// Makes the model that `recipe` describes from a weight file, safetensors or GGUF, and tells
+/// `progress` how many of how many steps are done. Without a tokenizer file the weight file's own
+/// is taken.
 ///
 /// # Errors
 /// A source that lacks what the architecture needs, or cannot be bounded.
-pub fn import_safetensors(
+pub fn import(
     weights: &[u8],
-    tokenizer: &[u8],
+    tokenizer: Option<&[u8]>,
     recipe: &Recipe,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Model, ImportError> {
     let source = Source::read(weights)?;
+    let tokenizer = match tokenizer {
+        Some(bytes) => Cow::Borrowed(bytes),
+        None => Cow::Owned(source.tokenizer()?),
+    };
     let model = match recipe.architecture {
-        Architecture::Bert => bert::import(&source, tokenizer, recipe, progress)?,
+        Architecture::Bert => bert::import(&source, &tokenizer, recipe, progress)?,
+        Architecture::Llama => llama::import(&source, &tokenizer, recipe, progress)?,
     };
     let loose = |certificate: &Certificate| match *certificate {
         Certificate::Nothing => false,

@@ -16,7 +16,8 @@ use super::source::Matrix;
 
 /// 2^16 as a float.
 pub(super) const SCALE: f64 = (1_u64 << SHIFT) as f64;
-const SCALE_WIDE: f64 = (1_u64 << SHIFT_WIDE) as f64;
+/// 2^32 as a float.
+pub(super) const SCALE_WIDE: f64 = (1_u64 << SHIFT_WIDE) as f64;
 /// Largest activation that units are chosen for: half a percent below 2^15, for the rounding of
 /// weights.
 pub(super) const A16_MOST: f64 = 32_600.0;
@@ -78,11 +79,21 @@ pub(super) fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(1e-9, f64::max)
 }
 
+/// How many fraction bits a requantise drops.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Requantise {
+    /// 16: of weighted sums of activations.
+    Narrow,
+    /// 32: of weighted sums of gate products.
+    Wide,
+}
+
 /// Input and output units of a linear op.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Units {
     pub(super) input: f64,
     pub(super) output: f64,
+    pub(super) requantise: Requantise,
 }
 
 /// The integers of a linear op; with `stream`, the unit of the rows that are added.
@@ -92,9 +103,25 @@ pub(super) fn channels(
     units: Units,
     stream: Option<f64>,
 ) -> Result<Channels, ImportError> {
+    let (one, half) = match units.requantise {
+        Requantise::Narrow => (SCALE, HALF),
+        Requantise::Wide => (SCALE_WIDE, HALF_WIDE),
+    };
+    let mut out = rows_w8(weights, units.input * one / units.output)?;
+    for bias in bias {
+        out.biases.push(integer("a bias", bias / units.output * one, BIAS_MAX - half)? + half);
+    }
+    if let Some(unit) = stream {
+        let factor = integer("a stream multiplier", unit / units.output * one, STREAM_MAX)?;
+        out.streams = vec![factor; weights.count()];
+    }
+    Ok(out)
+}
+
+/// Weight rows and their multipliers: `m·w` is the float times `step`.
+pub(super) fn rows_w8(weights: &Matrix, step: f64) -> Result<Channels, ImportError> {
     let mut out = Channels { weights: Rows::new(weights.columns), ..Channels::default() };
-    for (row, bias) in weights.rows().zip(bias) {
-        let step = units.input * SCALE / units.output;
+    for row in weights.rows() {
         let most = row.iter().fold(0.0_f64, |most, w| most.max(w.abs()));
         let multiplier = (most * step / 127.0).ceil().max(1.0);
         let multiplier = integer("a multiplier", multiplier, i64::from(MULTIPLIER_MAX))?;
@@ -103,11 +130,6 @@ pub(super) fn channels(
             row.iter().map(|w| (w * scale).round().clamp(-127.0, 127.0) as i8).collect();
         out.weights.push(&quantised);
         out.multipliers.push(multiplier as i32);
-        out.biases.push(integer("a bias", bias / units.output * SCALE, BIAS_MAX - HALF)? + HALF);
-    }
-    if let Some(unit) = stream {
-        let factor = integer("a stream multiplier", unit / units.output * SCALE, STREAM_MAX)?;
-        out.streams = vec![factor; weights.count()];
     }
     Ok(out)
 }

@@ -1,13 +1,27 @@
-//! Float tensors by name, from a safetensors file.
+//! Float tensors by name, whatever file they come from.
+//!
+//! Names are those of the published checkpoints (`model.layers.0.self_attn.q_proj.weight`); what
+//! another file calls them, and how it orders their rows, is settled here. So the same floats make
+//! the same model, whichever file carries them.
 
 use safetensors::{Dtype, SafeTensors};
 
 use super::ImportError;
+use super::element::Element;
+use super::gguf::{Gguf, Stored, is_gguf};
+use super::names::{RowOrder, llama_name};
+use super::tokenizer::tokenizer;
 
-/// An open safetensors file.
+/// An open weight file.
 #[derive(Debug)]
 pub struct Source<'a> {
-    tensors: SafeTensors<'a>,
+    file: File<'a>,
+}
+
+#[derive(Debug)]
+enum File<'a> {
+    Safetensors(SafeTensors<'a>),
+    Gguf(Gguf<'a>),
 }
 
 /// A matrix, row after row.
@@ -28,20 +42,42 @@ impl Matrix {
 }
 
 impl<'a> Source<'a> {
-    /// Opens a file.
+    /// Opens a safetensors or GGUF file.
     ///
     /// # Errors
-    /// Bytes that are no safetensors file.
+    /// Bytes that are neither.
     pub fn read(bytes: &'a [u8]) -> Result<Self, ImportError> {
-        let tensors = SafeTensors::deserialize(bytes);
-        let tensors = tensors.map_err(|error| ImportError::Source { reason: error.to_string() })?;
-        Ok(Self { tensors })
+        let file = if is_gguf(bytes) {
+            File::Gguf(Gguf::read(bytes)?)
+        } else {
+            let unreadable = |error: safetensors::SafeTensorError| ImportError::Source {
+                reason: error.to_string(),
+            };
+            File::Safetensors(SafeTensors::deserialize(bytes).map_err(unreadable)?)
+        };
+        Ok(Self { file })
+    }
+
+    /// The GGUF file, if it is one.
+    pub(super) const fn gguf(&self) -> Option<&Gguf<'a>> {
+        match &self.file {
+            File::Gguf(file) => Some(file),
+            File::Safetensors(_) => None,
+        }
+    }
+
+    /// The `tokenizer.json` that the file itself stands for.
+    ///
+    /// # Errors
+    /// A file without a tokenizer, or with one of another kind.
+    pub fn tokenizer(&self) -> Result<Vec<u8>, ImportError> {
+        self.gguf().map_or(Err(ImportError::NoTokenizer), tokenizer)
     }
 
     /// Whether there is a tensor of this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.tensor(name).is_ok()
+        self.stored(name).is_ok_and(|found| found.is_some())
     }
 
     /// A vector of `length` floats.
@@ -60,13 +96,39 @@ impl<'a> Source<'a> {
         Ok(Matrix { columns: shape[1], data })
     }
 
-    /// Shape and elements of any tensor of 32-bit floats.
+    /// Shape and elements of any tensor of floats.
     ///
     /// # Errors
     /// A tensor that is missing, of another type, or not finite.
     pub fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f64>), ImportError> {
-        let shape = self.tensors.tensor(name).map(|view| vec![None; view.shape().len()]);
+        let shape = self.stored(name)?.map(|(stored, _)| vec![None; stored.shape.len()]);
         self.shaped(name, &shape.unwrap_or_default())
+    }
+
+    fn stored(&self, name: &str) -> Result<Option<(Stored<'a>, RowOrder)>, ImportError> {
+        match &self.file {
+            File::Safetensors(file) => {
+                let Ok(view) = file.tensor(name) else { return Ok(None) };
+                let element = match view.dtype() {
+                    Dtype::F32 => Element::F32,
+                    Dtype::F16 => Element::F16,
+                    Dtype::BF16 => Element::Bf16,
+                    other => {
+                        return Err(ImportError::Tensor {
+                            name: name.to_owned(),
+                            found: format!("of type {other:?}"),
+                            expected: "F32, F16 or BF16".to_owned(),
+                        });
+                    }
+                };
+                let (shape, data) = (view.shape().to_vec(), view.data());
+                Ok(Some((Stored { shape, element, data }, RowOrder::Plain)))
+            }
+            File::Gguf(file) => {
+                let Some((name, order)) = llama_name(name) else { return Ok(None) };
+                Ok(file.tensor(&name)?.map(|stored| (stored, order)))
+            }
+        }
     }
 
     fn shaped(
@@ -74,28 +136,65 @@ impl<'a> Source<'a> {
         name: &str,
         expected: &[Option<usize>],
     ) -> Result<(Vec<usize>, Vec<f64>), ImportError> {
-        let missing = |_| ImportError::MissingTensor { name: name.to_owned() };
-        let view = self.tensors.tensor(name).map_err(missing)?;
-        let shape = view.shape().to_vec();
+        let missing = || ImportError::MissingTensor { name: name.to_owned() };
+        let (stored, order) = self.stored(name)?.ok_or_else(missing)?;
+        let shape = stored.shape;
         let fits = shape.len() == expected.len()
             && shape
                 .iter()
                 .zip(expected)
                 .all(|(is, must)| *is > 0 && must.is_none_or(|n| n == *is));
-        if view.dtype() != Dtype::F32 || !fits {
+        if !fits {
             return Err(ImportError::Tensor {
                 name: name.to_owned(),
-                found: format!("{:?} {shape:?}", view.dtype()),
-                expected: format!("F32 {expected:?}"),
+                found: format!("{shape:?}"),
+                expected: expected_shape(expected),
             });
         }
-        let (values, _) = view.data().as_chunks();
-        let data: Vec<f64> =
-            values.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect();
-        if data.iter().all(|value| value.is_finite()) {
-            Ok((shape, data))
-        } else {
-            Err(ImportError::NotFinite { name: name.to_owned() })
+        // The file holds the data, so this is a small multiple of what was read already.
+        let mut data = Vec::with_capacity(shape.iter().product());
+        stored.element.decode(stored.data, &mut data);
+        if !data.iter().all(|value| value.is_finite()) {
+            return Err(ImportError::NotFinite { name: name.to_owned() });
         }
+        Ok((shape.clone(), self.reorder(name, order, &shape, data)?))
     }
+
+    /// Puts rows in the order of the published checkpoints.
+    fn reorder(
+        &self,
+        name: &str,
+        order: RowOrder,
+        shape: &[usize],
+        data: Vec<f64>,
+    ) -> Result<Vec<f64>, ImportError> {
+        let (RowOrder::Pairs { heads }, Some(file)) = (order, self.gguf()) else {
+            return Ok(data);
+        };
+        let heads = file.integer(heads)? as usize;
+        let columns = shape.get(1).copied().unwrap_or(1);
+        let pairs = shape[0] / (2 * heads.max(1));
+        if heads == 0 || pairs * 2 * heads != shape[0] {
+            return Err(ImportError::Tensor {
+                name: name.to_owned(),
+                found: format!("{shape:?}"),
+                expected: format!("{heads} heads of an even number of rows each"),
+            });
+        }
+        // A head's rows come as (first, second) of each pair; wanted are all firsts, then seconds.
+        let mut out = Vec::with_capacity(data.len());
+        for head in data.chunks_exact(2 * pairs * columns) {
+            for half in 0..2 {
+                for pair in 0..pairs {
+                    out.extend_from_slice(&head[(2 * pair + half) * columns..][..columns]);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn expected_shape(expected: &[Option<usize>]) -> String {
+    let size = |size: &Option<usize>| size.map_or_else(|| "any".to_owned(), |n| n.to_string());
+    format!("[{}]", expected.iter().map(size).collect::<Vec<_>>().join(", "))
 }

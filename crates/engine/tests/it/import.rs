@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::Job;
-use engine::import::{Architecture, ImportError, Recipe, Scales, SourceFiles, import_safetensors};
+use engine::import::{Architecture, ImportError, Recipe, Scales, SourceFiles};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -20,14 +20,19 @@ fn recipe() -> Recipe {
         architecture: Architecture::Bert,
         source: SourceFiles {
             weights: "weights".to_owned(),
-            tokenizer: "tokenizer".to_owned(),
+            tokenizer: Some("tokenizer".to_owned()),
             licence: "licence".to_owned(),
         },
         licence: "MIT".to_owned(),
         heads: 4,
+        key_heads: None,
         norm_epsilon: 1e-12,
+        rope_base: None,
         max_input: 12,
-        scales: Scales { residual_bits: 16, headroom_milli: 25 },
+        max_positions: None,
+        stop_ids: Vec::new(),
+        chat: None,
+        scales: Scales { residual_bits: vec![16], headroom_milli: 25 },
         vectors: Vec::new(),
     }
 }
@@ -84,7 +89,7 @@ fn file(tensors: &Tensors) -> Vec<u8> {
 }
 
 fn import(tensors: &Tensors) -> Result<model::Model, ImportError> {
-    import_safetensors(&file(tensors), b"{}", &recipe(), &mut |_, _| {})
+    engine::import::import(&file(tensors), Some(b"{}"), &recipe(), &mut |_, _| {})
 }
 
 #[test]
@@ -133,9 +138,9 @@ fn numbers_that_are_none_are_refused() {
 
 #[test]
 fn a_recipe_without_room_for_rounding_is_refused() {
-    let scales = Scales { residual_bits: 16, headroom_milli: 0 };
+    let scales = Scales { residual_bits: vec![16], headroom_milli: 0 };
     let tight = Recipe { scales, ..recipe() };
-    let refused = import_safetensors(&file(&tensors()), b"{}", &tight, &mut |_, _| {});
+    let refused = engine::import::import(&file(&tensors()), Some(b"{}"), &tight, &mut |_, _| {});
     assert!(matches!(refused, Err(ImportError::Uncertified { .. })));
 }
 
@@ -160,6 +165,6 @@ proptest! {
         if cut {
             bytes.truncate(at);
         }
-        let _model = import_safetensors(&bytes, b"{}", &recipe(), &mut |_, _| {});
+        let _model = engine::import::import(&bytes, Some(b"{}"), &recipe(), &mut |_, _| {});
     }
 }

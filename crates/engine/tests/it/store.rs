@@ -17,7 +17,7 @@ fn the_catalogue_knows_its_models_by_name_and_id() {
     assert_eq!(
         error.to_string(),
         "no model \"gpt\" in the catalogue; \
-         known are: all-minilm-l6-v2, tiny-test-chat, tiny-test-embed"
+         known are: all-minilm-l6-v2, smollm2-135m-instruct, tiny-test-chat, tiny-test-embed"
     );
 }
 
