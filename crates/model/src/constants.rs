@@ -70,6 +70,9 @@ pub const UNIT_BITS: u32 = 24;
 
 /// Elements in one piece of a trace leaf or an output row: what one dispute step opens at once.
 pub const PIECE: usize = 1_024;
+/// Partial sums in one leaf of a fine tree: half of what a row's leaf may hold, since an element
+/// opens them beside a weight leaf and a piece of the stream.
+pub const SUMS_PIECE: usize = 512;
 /// Weights of one output channel in one weight leaf.
 pub const K_BLOCK: usize = 4_096;
 /// The same where the operand is a gate product, whose elements take two rows to open.
@@ -113,6 +116,11 @@ pub const GRAPH_BYTES_MAX: usize = 1 << 20;
 pub const WEIGHT_BYTES_MAX: u64 = 1 << 40;
 /// Multiply-adds in one work unit, as a power of two.
 pub const WORK_UNIT_BITS: u32 = 20;
+
+/// Most bytes of operands that one step opens.
+pub const STEP_BYTES_MAX: usize = 16 << 10;
+/// Most contiguous ranges of leaves that one step opens.
+pub const STEP_RANGES_MAX: usize = 6;
 
 const _: () = assert!(A16_MIN == -(1 << 15) && A16_MAX == (1 << 15) - 1);
 const _: () = assert!(TABLE_ROWS == 65_536 && EXP_LAST + 1 == 1_024);

@@ -7,6 +7,7 @@
 use borsh::BorshDeserialize;
 use units::WorkUnits;
 
+use crate::blocks::check_blocks;
 use crate::constants::{
     GRAPH_BYTES_MAX, HEAD_WIDTH_MAX, HEADS_MAX, INPUTS_MAX, OFFSET_MAX, POSITIONS_MAX,
     SCORE_MULTIPLIER_MAX, SEMANTICS, TABLES_MAX, VOCABULARY_MAX, WEIGHT_BYTES_MAX, WIDTH_MAX,
@@ -98,7 +99,7 @@ fn length(bytes: &[u8]) -> u64 {
     length_of(bytes.len())
 }
 
-fn length_of(value: usize) -> u64 {
+pub(crate) fn length_of(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
@@ -111,7 +112,11 @@ pub(crate) fn at_most(
     if value > limit { Err(ModelError::TooLarge { what, value, limit }) } else { Ok(()) }
 }
 
-fn at_least(what: &'static str, value: impl Into<u64>, least: u64) -> Result<(), ModelError> {
+pub(crate) fn at_least(
+    what: &'static str,
+    value: impl Into<u64>,
+    least: u64,
+) -> Result<(), ModelError> {
     let value = value.into();
     if value < least { Err(ModelError::TooSmall { what, value, least }) } else { Ok(()) }
 }
@@ -192,7 +197,7 @@ pub fn check_graph(graph: &Graph) -> Result<Vec<Shape>, ModelError> {
         let shape = view.shape(op)?;
         shapes.push(shape);
     }
-    check_boundaries(graph, &shapes)?;
+    check_blocks(graph, &shapes)?;
     Ok(shapes)
 }
 
@@ -377,53 +382,6 @@ impl View<'_> {
     fn refuses<T>(&self, value: ValueId, reason: &'static str) -> Result<T, ModelError> {
         Err(ModelError::Operand { op: self.op, value, reason })
     }
-}
-
-/// Boundaries ascend, hold rows, and cut: an op after a boundary reads nothing before it. Attention
-/// and rotation stand inside blocks; pooling, logits and unit after the last boundary.
-fn check_boundaries(graph: &Graph, shapes: &[Shape]) -> Result<(), ModelError> {
-    at_least("the number of boundaries", length_of(graph.boundaries.len()), 1)?;
-    let mut before = None;
-    for (boundary, value) in graph.boundaries.iter().copied().enumerate() {
-        let fails = |reason| Err(ModelError::Boundary { boundary, reason });
-        if before.is_some_and(|last| value <= last) {
-            return fails("boundaries must ascend");
-        }
-        match shape_of(shapes, value).map(|shape| shape.kind) {
-            Some(Kind::Res | Kind::A16) => before = Some(value),
-            Some(_) => return fails("it is not a row of each position"),
-            None => return fails("no op makes it"),
-        }
-    }
-    let last = graph.boundaries.last().copied().unwrap_or(0);
-    let first = graph.boundaries.first().copied().unwrap_or(0);
-    let mut cuts = graph.boundaries.iter().copied().peekable();
-    let mut floor = 0;
-    for (index, op) in graph.ops.iter().enumerate() {
-        let position = u32::try_from(index).unwrap_or(u32::MAX);
-        if let Some(value) = inputs(op).into_iter().find(|value| *value < floor) {
-            let reason = "it lies before the last boundary";
-            return Err(ModelError::Operand { op: index, value, reason });
-        }
-        let in_head = position > last;
-        let misplaced = match op {
-            Op::Attention { .. } => position <= first || in_head,
-            Op::Rope { .. } => in_head,
-            Op::SumPool { .. } | Op::Unit { .. } | Op::Logits { .. } => !in_head,
-            _ => false,
-        };
-        if misplaced {
-            let reason =
-                "attention and rotation stand inside blocks, outputs after the last boundary";
-            return Err(ModelError::Op { op: index, reason });
-        }
-        if cuts.next_if_eq(&position).is_some() {
-            floor = position;
-        }
-    }
-    let ends = matches!(graph.ops.last(), Some(Op::Logits { .. } | Op::Unit { .. }));
-    let op = graph.ops.len().saturating_sub(1);
-    if ends { Ok(()) } else { Err(ModelError::Op { op, reason: "the last op gives no output" }) }
 }
 
 /// The values that an op reads.

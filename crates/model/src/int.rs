@@ -82,6 +82,11 @@ impl Int {
         i64::try_from(self.0).unwrap_or(if self.0 < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// Clamp to an index.
+    pub fn to_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(if self.0 < 0 { 0 } else { usize::MAX })
+    }
+
     /// Clamp to u64.
     pub fn to_u64(self) -> u64 {
         u64::try_from(self.0).unwrap_or(if self.0 < 0 { 0 } else { u64::MAX })
@@ -98,6 +103,12 @@ macro_rules! from_small {
     )*};
 }
 from_small!(i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl From<i128> for Int {
+    fn from(value: i128) -> Self {
+        Self(value)
+    }
+}
 
 impl From<usize> for Int {
     fn from(value: usize) -> Self {

@@ -1,6 +1,6 @@
 //! Which tensors each op has, in which order and size: derived from the graph, never declared.
 
-use crate::constants::{K_BLOCK, K_BLOCK_GATE, TABLE_ROWS};
+use crate::constants::{EMBEDDING_BLOCK, K_BLOCK, K_BLOCK_GATE, NORM_BLOCK, PIECE, TABLE_ROWS};
 use crate::graph::{Graph, Op};
 use crate::inspect::{Shape, shape_of};
 use crate::int::Int;
@@ -43,7 +43,14 @@ pub struct ChannelShape {
     pub block: usize,
 }
 
-/// The tensors of op `index`.
+impl ChannelShape {
+    /// Leaves of the weight root that hold one channel.
+    pub fn blocks(&self) -> usize {
+        self.inputs.div_ceil(self.block.max(1))
+    }
+}
+
+/// The tensors of an op.
 pub fn tensors(graph: &Graph, shapes: &[Shape], op: &Op, positions: u32) -> Tensors {
     let width = |value: u32| size(shape_of(shapes, value).map_or(0, |shape| shape.width));
     let vocabulary = size(graph.vocabulary);
@@ -77,6 +84,30 @@ pub fn tensors(graph: &Graph, shapes: &[Shape], op: &Op, positions: u32) -> Tens
         | Op::SumPool { .. }
         | Op::Unit { .. } => Tensors::Nothing,
     }
+}
+
+/// Leaves of the weight root that belong to an op.
+pub fn weight_leaves(tensors: &Tensors) -> u64 {
+    let leaves = match *tensors {
+        Tensors::Nothing => Int::ZERO,
+        Tensors::Rows { words, positions, width } => {
+            let rows = Int::from(words) + Int::from(positions);
+            rows * Int::from(width).div_ceil(Int::from(EMBEDDING_BLOCK))
+        }
+        Tensors::Norm { width } => Int::from(width).div_ceil(Int::from(NORM_BLOCK)),
+        Tensors::Channels(shape) => Int::from(shape.outputs) * Int::from(shape.blocks()),
+    };
+    leaves.to_u64()
+}
+
+/// Leaves of the table root in one activation table.
+pub const TABLE_PIECES: usize = TABLE_ROWS / PIECE;
+
+/// Leaves of the table root: a frame, the tables' pieces, the rotated positions.
+pub fn table_leaves(graph: &Graph, positions: u32) -> u64 {
+    let rotated = if graph.rope_pairs == 0 { 0 } else { positions };
+    let pieces = Int::from(graph.tables) * Int::from(TABLE_PIECES);
+    (Int::from(1_u32) + pieces + Int::from(rotated)).to_u64()
 }
 
 /// Bytes of all tensors and tables together; a sum past 64 bits saturates.

@@ -5,8 +5,8 @@
 //! every device and in every order of evaluation, so two answers are compared by comparing hashes.
 //!
 //! Reading order: `constants` (every number), `ops/` (one file each, the normative text), `graph`,
-//! `inspect` (what is refused, and how work is counted), `model` and `file`, `reference`,
-//! `certificate`, `trace`, `commit`.
+//! `inspect` and `blocks` (what is refused, and how work is counted), `model` and `file`,
+//! `reference`, `certificate`, `trace`, `commit`, `step` (what a dispute recomputes).
 //!
 //! Never here: floats, threads, clocks, files, SIMD. Fast executors live elsewhere and answer to
 //! `reference`.
@@ -24,6 +24,7 @@
     )
 )]
 
+pub mod blocks;
 pub mod certificate;
 pub mod commit;
 pub mod constants;
@@ -39,6 +40,7 @@ pub mod ops;
 pub mod reference;
 pub mod rows;
 mod run;
+pub mod step;
 pub mod tiny;
 pub mod trace;
 mod weights;

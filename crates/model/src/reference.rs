@@ -3,6 +3,8 @@
 
 use std::ops::{ControlFlow, Range};
 
+use crypto::Digest;
+
 use crate::error::RunError;
 use crate::graph::{Graph, Op, ValueId};
 use crate::inspect::Task;
@@ -22,6 +24,7 @@ use crate::ops::table::table;
 use crate::ops::unit::unit;
 use crate::rows::Rows;
 use crate::run::{Finish, Job, Output, Run, finish};
+use crate::step::Executed;
 use crate::trace::{Trace, a16_leaf, i32_leaf};
 use crate::weights::{Channels, OpWeights};
 
@@ -51,6 +54,60 @@ pub fn run(
             let n_out = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
             Ok(Run { output: Output::Tokens(tokens), finish, n_in, n_out, trace_root })
         }
+    }
+}
+
+/// Evaluates every op over all positions of a finished run, for its fine trees.
+///
+/// `tokens` are those that the run gave; the last one is never fed back.
+pub fn evaluate(model: &Model, ids: &[u32], tokens: &[u32]) -> Evaluated {
+    let mut all = ids.to_vec();
+    all.extend(tokens.iter().take(tokens.len().saturating_sub(1)));
+    let mut state = State::new(model);
+    state.pass(&all);
+    let trace = match model.facts().task {
+        Task::Embed => state.trace.full_leaves(&state.output_row()),
+        Task::Generate => state.trace.causal_leaves(ids.len(), tokens),
+    };
+    Evaluated { ids: ids.to_vec(), tokens: tokens.to_vec(), values: state.values, trace }
+}
+
+/// All rows of a run.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    ids: Vec<u32>,
+    tokens: Vec<u32>,
+    values: Vec<Value>,
+    trace: Vec<Digest>,
+}
+
+impl Evaluated {
+    /// The leaves of the coarse trace.
+    pub fn trace(&self) -> &[Digest] {
+        &self.trace
+    }
+}
+
+impl Executed for Evaluated {
+    fn input(&self, position: u32) -> Option<u32> {
+        self.ids.get(size(position)).copied()
+    }
+
+    fn token(&self, output: u32) -> Option<u32> {
+        self.tokens.get(size(output)).copied()
+    }
+
+    fn row(&self, value: ValueId, position: u32) -> Option<Vec<u8>> {
+        let bytes: Vec<u8> = match self.values.get(size(value))? {
+            Value::A16(rows) => {
+                rows.row(size(position)).iter().flat_map(|x| x.to_le_bytes()).collect()
+            }
+            Value::Res(rows) => {
+                rows.row(size(position)).iter().flat_map(|x| x.to_le_bytes()).collect()
+            }
+            Value::Logits(_) | Value::Row(_) => return None,
+        };
+        (!bytes.is_empty()).then_some(bytes)
     }
 }
 

@@ -63,6 +63,11 @@ impl Trace {
 
     /// Root of a causal run of `n_in` input tokens that emitted `tokens`.
     pub fn causal_root(&self, n_in: usize, tokens: &[u32]) -> Digest {
+        merkle::root(&self.causal_leaves(n_in, tokens))
+    }
+
+    /// The leaves under that root.
+    pub fn causal_leaves(&self, n_in: usize, tokens: &[u32]) -> Vec<Digest> {
         let positions = n_in.saturating_add(tokens.len().max(1)).saturating_sub(1);
         let mut leaves = Vec::new();
         let mut emitted = tokens.iter();
@@ -72,13 +77,18 @@ impl Trace {
                 leaves.extend(emitted.next().map(|token| token_leaf(*token)));
             }
         }
-        merkle::root(&leaves)
+        leaves
     }
 
     /// Root of a run of full reach that gave `row`.
     pub fn full_root(&self, row: &[i32]) -> Digest {
+        merkle::root(&self.full_leaves(row))
+    }
+
+    /// The leaves under that root.
+    pub fn full_leaves(&self, row: &[i32]) -> Vec<Digest> {
         let mut leaves: Vec<Digest> = self.boundaries.iter().flatten().copied().collect();
         leaves.push(i32_leaf(row));
-        merkle::root(&leaves)
+        leaves
     }
 }

@@ -4,14 +4,14 @@
 //! block of them, with multiplier, bias and stream multiplier), a block of an embedding row, or a
 //! block of a norm's channels. Leaves stand in the order of the ops.
 
-use crypto::{Digest, Domain, hash_bytes, hash_of, merkle};
+use crypto::{Digest, Domain, hash_bytes, merkle};
 
 use crate::constants::{
     BIAS_MAX, EMBEDDING_BLOCK, GAIN_MAX, MULTIPLIER_MAX, NORM_BLOCK, ONE, PIECE, STREAM_MAX,
     TABLE_ROWS, W8_MAX,
 };
 use crate::error::ModelError;
-use crate::layout::{ChannelShape, Tensors};
+use crate::layout::{ChannelShape, TABLE_PIECES, Tensors};
 use crate::rows::Rows;
 
 /// The weights of one op.
@@ -123,43 +123,65 @@ impl OpWeights {
         }
     }
 
-    /// Leaves of the weight root, in order. `block` is the channels' block length.
-    fn leaves(&self, block: usize, out: &mut Vec<Digest>) {
-        let leaf = |bytes: &[u8]| hash_bytes(Domain::WeightLeaf, bytes);
-        let mut bytes = Vec::new();
+    /// How many leaves of the weight root belong to the op; `block` is the channels' block length.
+    fn leaf_count(&self, block: usize) -> usize {
         match self {
-            Self::Nothing => {}
+            Self::Nothing => 0,
             Self::Rows { words, positions } => {
-                for row in words.iter().chain(positions.iter()) {
-                    for part in row.chunks(EMBEDDING_BLOCK) {
-                        bytes.clear();
-                        bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
-                        out.push(leaf(&bytes));
-                    }
-                }
+                let blocks = words.width().div_ceil(EMBEDDING_BLOCK);
+                words.len().saturating_add(positions.len()).saturating_mul(blocks)
             }
-            Self::Norm { gains, biases } => {
-                for (gains, biases) in gains.chunks(NORM_BLOCK).zip(biases.chunks(NORM_BLOCK)) {
-                    bytes.clear();
-                    bytes.extend(gains.iter().flat_map(|value| value.to_le_bytes()));
-                    bytes.extend(biases.iter().flat_map(|value| value.to_le_bytes()));
-                    out.push(leaf(&bytes));
-                }
-            }
+            Self::Norm { gains, .. } => gains.len().div_ceil(NORM_BLOCK),
             Self::Channels(channels) => {
-                for channel in channels.iter() {
-                    for part in channel.weights.chunks(block.max(1)) {
-                        bytes.clear();
-                        bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
-                        bytes.extend(channel.multiplier.to_le_bytes());
-                        bytes.extend(channel.bias.to_le_bytes());
-                        bytes.extend(channel.stream.to_le_bytes());
-                        out.push(leaf(&bytes));
-                    }
-                }
+                let blocks = channels.weights.width().div_ceil(block.max(1));
+                channels.multipliers.len().saturating_mul(blocks)
             }
         }
     }
+
+    /// Writes the bytes of the op's leaf `index` of the weight root; past the end there are none.
+    fn write_leaf(&self, block: usize, index: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Nothing => {}
+            Self::Rows { words, positions } => {
+                let blocks = words.width().div_ceil(EMBEDDING_BLOCK);
+                let (row, part) = split(index, blocks);
+                let values = match row.checked_sub(words.len()) {
+                    Some(position) => positions.row(position),
+                    None => words.row(row),
+                };
+                let values = block_at(values, part, EMBEDDING_BLOCK);
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            }
+            Self::Norm { gains, biases } => {
+                let (gains, biases) =
+                    (block_at(gains, index, NORM_BLOCK), block_at(biases, index, NORM_BLOCK));
+                out.extend(gains.iter().flat_map(|value| value.to_le_bytes()));
+                out.extend(biases.iter().flat_map(|value| value.to_le_bytes()));
+            }
+            Self::Channels(channels) => {
+                let blocks = channels.weights.width().div_ceil(block.max(1));
+                let (channel, part) = split(index, blocks);
+                let channel = channels.channel(channel);
+                let values = block_at(channel.weights, part, block);
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                out.extend(channel.multiplier.to_le_bytes());
+                out.extend(channel.bias.to_le_bytes());
+                out.extend(channel.stream.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Row and part of leaf `index` where each row has `parts` leaves.
+fn split(index: usize, parts: usize) -> (usize, usize) {
+    let row = index.checked_div(parts).unwrap_or(0);
+    (row, index.checked_rem(parts).unwrap_or(0))
+}
+
+/// Part `index` of `values` in parts of `length`, the last one shorter.
+fn block_at<T>(values: &[T], index: usize, length: usize) -> &[T] {
+    values.chunks(length.max(1)).nth(index).unwrap_or(&[])
 }
 
 impl Channels {
@@ -174,6 +196,13 @@ impl Channels {
         within(op, "a multiplier", &self.multipliers, 1, MULTIPLIER_MAX)?;
         within(op, "a bias", &self.biases, -BIAS_MAX, BIAS_MAX)?;
         within(op, "a stream multiplier", &self.streams, -STREAM_MAX, STREAM_MAX)
+    }
+}
+
+const fn block_of(tensors: &Tensors) -> usize {
+    match tensors {
+        Tensors::Channels(shape) => shape.block,
+        _ => 0,
     }
 }
 
@@ -204,35 +233,73 @@ where
 impl Weights {
     /// Root over all weight leaves, in the order of the ops.
     pub fn root(&self, tensors: &[Tensors]) -> Digest {
+        merkle::root(&self.leaves(tensors))
+    }
+
+    /// Digests of all leaves of the weight root.
+    pub fn leaves(&self, tensors: &[Tensors]) -> Vec<Digest> {
         let mut leaves = Vec::new();
-        for (weights, tensors) in self.ops.iter().zip(tensors) {
-            let block = match tensors {
-                Tensors::Channels(shape) => shape.block,
-                _ => 0,
-            };
-            weights.leaves(block, &mut leaves);
+        for op in 0..tensors.len() {
+            self.op_leaves(tensors, op, &mut leaves);
         }
-        merkle::root(&leaves)
+        leaves
+    }
+
+    /// Adds the digests of op `op`'s leaves of the weight root.
+    fn op_leaves(&self, tensors: &[Tensors], op: usize, out: &mut Vec<Digest>) {
+        let Some((weights, tensors)) = self.ops.get(op).zip(tensors.get(op)) else { return };
+        let block = block_of(tensors);
+        let mut bytes = Vec::new();
+        for index in 0..weights.leaf_count(block) {
+            bytes.clear();
+            weights.write_leaf(block, index, &mut bytes);
+            out.push(hash_bytes(Domain::WeightLeaf, &bytes));
+        }
+    }
+
+    /// Bytes of op `op`'s leaf `index` of the weight root.
+    pub fn leaf(&self, tensors: &[Tensors], op: usize, index: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Some((weights, tensors)) = self.ops.get(op).zip(tensors.get(op)) {
+            weights.write_leaf(block_of(tensors), index, &mut bytes);
+        }
+        bytes
     }
 
     /// Root over the tables: the number of tables and of rotated positions, then each table in
     /// pieces of 1,024 rows, then one leaf per position of the rotation.
     pub fn table_root(&self) -> Digest {
-        let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let frame = (count(self.tables.len()), count(self.rope.cos.len()));
-        let mut leaves = vec![hash_of(Domain::TableLeaf, &frame)];
-        for table in &self.tables {
-            for piece in table.chunks(PIECE) {
-                let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
-                leaves.push(hash_bytes(Domain::TableLeaf, &bytes));
+        merkle::root(&self.table_leaves())
+    }
+
+    /// Digests of all leaves of the table root.
+    pub fn table_leaves(&self) -> Vec<Digest> {
+        let rotated = self.rope.cos.len();
+        let pieces = self.tables.len().saturating_mul(TABLE_PIECES);
+        (0..pieces.saturating_add(rotated).saturating_add(1))
+            .map(|index| hash_bytes(Domain::TableLeaf, &self.table_leaf(index)))
+            .collect()
+    }
+
+    /// Bytes of leaf `index` of the table root.
+    pub fn table_leaf(&self, index: usize) -> Vec<u8> {
+        let Some(index) = index.checked_sub(1) else {
+            let frame = [self.tables.len(), self.rope.cos.len()];
+            let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+            return frame.into_iter().flat_map(count).collect();
+        };
+        match index.checked_sub(self.tables.len().saturating_mul(TABLE_PIECES)) {
+            Some(position) => {
+                let values = self.rope.cos.row(position).iter().chain(self.rope.sin.row(position));
+                values.flat_map(|value| value.to_le_bytes()).collect()
+            }
+            None => {
+                let (table, piece) = split(index, TABLE_PIECES);
+                let rows =
+                    self.tables.get(table).map_or(&[][..], |rows| block_at(rows, piece, PIECE));
+                rows.iter().flat_map(|value| value.to_le_bytes()).collect()
             }
         }
-        for (cos, sin) in self.rope.cos.iter().zip(self.rope.sin.iter()) {
-            let values = cos.iter().chain(sin);
-            let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-            leaves.push(hash_bytes(Domain::TableLeaf, &bytes));
-        }
-        merkle::root(&leaves)
     }
 
     /// Checks the tables against the counts of a graph.

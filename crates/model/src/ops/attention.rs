@@ -39,33 +39,34 @@ pub fn attention(
         let q = head(query, index, width);
         let scores: Vec<Int> =
             keys.iter().take(reach).map(|row| dot_a16(q, head(row, key_head, width))).collect();
-        let weights = softmax(&scores, attention.multiplier);
-        let total = sum(weights.iter().copied());
-        let reciprocal = Int::power_of_two(SOFTMAX_BITS).div_floor(total);
+        let best = scores.iter().copied().max().unwrap_or(Int::ZERO);
+        let weights: Vec<Int> =
+            scores.iter().map(|score| weight(best, *score, attention.multiplier)).collect();
+        let reciprocal = reciprocal(sum(weights.iter().copied()));
         let mut sums = vec![Int::ZERO; width];
         for (row, e) in values.iter().zip(&weights) {
             for (sum, v) in sums.iter_mut().zip(head(row, key_head, width)) {
                 *sum = *sum + *e * Int::from(*v);
             }
         }
-        out.extend(
-            sums.into_iter().map(|sum| {
-                (sum * reciprocal + Int::from(HALF_WIDE)).shift_down(SHIFT_WIDE).to_a16()
-            }),
-        );
+        out.extend(sums.into_iter().map(|sum| average(sum, reciprocal)));
     }
     out
 }
 
-fn softmax(scores: &[Int], multiplier: u32) -> Vec<Int> {
-    let best = scores.iter().copied().max().unwrap_or(Int::ZERO);
-    scores
-        .iter()
-        .map(|score| {
-            let steps = (best - *score) * Int::from(multiplier);
-            exponential(steps.shift_down(SHIFT))
-        })
-        .collect()
+/// e of one key, from M and its score.
+pub fn weight(best: Int, score: Int, multiplier: u32) -> Int {
+    exponential(((best - score) * Int::from(multiplier)).shift_down(SHIFT))
+}
+
+/// R, from Z.
+pub fn reciprocal(total: Int) -> Int {
+    Int::power_of_two(SOFTMAX_BITS).div_floor(total)
+}
+
+/// y of one channel, from Σ e·v and R.
+pub fn average(sum: Int, reciprocal: Int) -> i16 {
+    (sum * reciprocal + Int::from(HALF_WIDE)).shift_down(SHIFT_WIDE).to_a16()
 }
 
 /// `EXP[min(t, 1023)]`.

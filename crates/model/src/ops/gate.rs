@@ -5,22 +5,20 @@
 //! of its perplexity.
 
 use crate::constants::SHIFT_WIDE;
-use crate::int::{Int, dot_products};
+use crate::int::dot_products;
+use crate::ops::residual::add;
 use crate::weights::Channels;
 
 /// The `res` row of all channels.
 pub fn gate(channels: &Channels, gate: &[i16], up: &[i16], stream: &[i32]) -> Vec<i32> {
-    // |p| ≤ 2^30, so i32 holds it.
-    let products: Vec<i32> =
-        gate.iter().zip(up).map(|(g, u)| i32::from(*g).wrapping_mul(i32::from(*u))).collect();
-    channels
-        .iter()
-        .zip(stream)
-        .map(|(channel, x)| {
-            let v = Int::from(channel.multiplier) * dot_products(channel.weights, &products)
-                + Int::from(channel.stream) * Int::from(*x)
-                + Int::from(channel.bias);
-            v.shift_down(SHIFT_WIDE).to_res()
-        })
+    let products = products(gate, up);
+    let terms = channels.iter().zip(stream);
+    terms
+        .map(|(channel, x)| add(&channel, dot_products(channel.weights, &products), *x, SHIFT_WIDE))
         .collect()
+}
+
+/// The exact products g·u: at most 2^30 in magnitude, so i32 holds them.
+pub fn products(gate: &[i16], up: &[i16]) -> Vec<i32> {
+    gate.iter().zip(up).map(|(g, u)| i32::from(*g).wrapping_mul(i32::from(*u))).collect()
 }

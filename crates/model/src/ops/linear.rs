@@ -5,16 +5,15 @@
 
 use crate::constants::SHIFT;
 use crate::int::{Int, dot_w8};
-use crate::weights::Channels;
+use crate::weights::{Channel, Channels};
 
 /// The `a16` row of all channels.
 pub fn linear(channels: &Channels, input: &[i16]) -> Vec<i16> {
-    channels
-        .iter()
-        .map(|channel| {
-            let v = Int::from(channel.multiplier) * dot_w8(channel.weights, input)
-                + Int::from(channel.bias);
-            v.shift_down(SHIFT).to_a16()
-        })
-        .collect()
+    channels.iter().map(|channel| requantise(&channel, dot_w8(channel.weights, input))).collect()
+}
+
+/// One channel's element, from its exact sum Σ w·a.
+pub fn requantise(channel: &Channel<'_>, sum: Int) -> i16 {
+    let v = Int::from(channel.multiplier) * sum + Int::from(channel.bias);
+    v.shift_down(SHIFT).to_a16()
 }

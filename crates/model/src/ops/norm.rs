@@ -25,24 +25,49 @@ pub struct Norm<'a> {
 
 /// The `a16` row.
 pub fn norm(norm: &Norm<'_>, x: &[i32]) -> Vec<i16> {
-    let count = Int::from(x.len());
-    let two = Int::from(2_u32);
     let mean = if norm.centred {
-        let total = sum(x.iter().map(|x| Int::from(*x)));
-        (two * total + count).div_floor(two * count)
+        mean(sum(x.iter().map(|x| Int::from(*x))), Int::from(x.len()))
     } else {
         Int::ZERO
     };
-    let distances: Vec<Int> = x.iter().map(|x| Int::from(*x) - mean).collect();
-    let variance = sum(distances.iter().map(|d| *d * *d)) + Int::from(norm.offset);
-    let r = variance.sqrt_floor() + Int::from(1_u32);
-    let reciprocal = Int::power_of_two(NORM_BITS).div_floor(r);
-    distances
-        .into_iter()
+    let squares = sum(x.iter().map(|x| square(*x, mean)));
+    let scale = scale(squares + Int::from(norm.offset));
+    x.iter()
         .zip(norm.gains.iter().zip(norm.biases))
-        .map(|(d, (gain, bias))| {
-            let v = d * reciprocal * Int::from(*gain) + Int::from(*bias);
-            v.shift_down(SHIFT_WIDE).to_a16()
-        })
+        .map(|(x, (gain, bias))| element(*x, mean, scale, *gain, *bias))
         .collect()
+}
+
+/// μ, from S and N.
+pub fn mean(total: Int, count: Int) -> Int {
+    let twice = Int::from(2_u32) * count;
+    (Int::from(2_u32) * total + count).div_floor(twice)
+}
+
+/// d².
+pub fn square(x: i32, mean: Int) -> Int {
+    let d = Int::from(x) - mean;
+    d * d
+}
+
+/// r and R, from V.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// ⌊√V⌋ + 1.
+    pub root: Int,
+    /// ⌊2^32 / r⌋; 0 where r is above 2^32, which only rows wider than 1,024 can reach.
+    pub reciprocal: Int,
+}
+
+/// r and R, from V: below 2^67 for 16,384 channels.
+pub fn scale(variance: Int) -> Scale {
+    let root = variance.sqrt_floor() + Int::from(1_u32);
+    Scale { root, reciprocal: Int::power_of_two(NORM_BITS).div_floor(root) }
+}
+
+/// y of one channel.
+pub fn element(x: i32, mean: Int, scale: Scale, gain: i32, bias: i64) -> i16 {
+    let d = Int::from(x) - mean;
+    let v = d * scale.reciprocal * Int::from(gain) + Int::from(bias);
+    v.shift_down(SHIFT_WIDE).to_a16()
 }

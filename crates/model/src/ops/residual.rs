@@ -6,18 +6,19 @@
 
 use crate::constants::SHIFT;
 use crate::int::{Int, dot_w8};
-use crate::weights::Channels;
+use crate::weights::{Channel, Channels};
 
 /// The `res` row of all channels, from an activation row and the stream's row.
 pub fn residual(channels: &Channels, input: &[i16], stream: &[i32]) -> Vec<i32> {
-    channels
-        .iter()
-        .zip(stream)
-        .map(|(channel, x)| {
-            let v = Int::from(channel.multiplier) * dot_w8(channel.weights, input)
-                + Int::from(channel.stream) * Int::from(*x)
-                + Int::from(channel.bias);
-            v.shift_down(SHIFT).to_res()
-        })
-        .collect()
+    let terms = channels.iter().zip(stream);
+    terms.map(|(channel, x)| add(&channel, dot_w8(channel.weights, input), *x, SHIFT)).collect()
+}
+
+/// One channel's element, from its exact sum and the stream's element; `shift` is 16 for sums of
+/// activations and 32 for sums of gate products.
+pub fn add(channel: &Channel<'_>, sum: Int, x: i32, shift: u32) -> i32 {
+    let v = Int::from(channel.multiplier) * sum
+        + Int::from(channel.stream) * Int::from(x)
+        + Int::from(channel.bias);
+    v.shift_down(shift).to_res()
 }

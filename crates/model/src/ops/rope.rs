@@ -13,22 +13,17 @@ pub fn rope(input: &[i16], heads: usize, cos: &[i32], sin: &[i32]) -> Vec<i16> {
     let width = pairs.saturating_mul(2);
     let mut out = Vec::with_capacity(input.len());
     for index in 0..heads {
-        let (first, second) = halves(head(input, index, width), pairs);
-        let turn = |sign: Int, left: &[i16], right: &[i16], out: &mut Vec<i16>| {
-            for ((x, y), (c, d)) in left.iter().zip(right).zip(cos.iter().zip(sin)) {
-                let v = Int::from(*x) * Int::from(*c)
-                    + sign * Int::from(*y) * Int::from(*d)
-                    + Int::from(HALF);
-                out.push(v.shift_down(SHIFT).to_a16());
-            }
-        };
-        let one = Int::from(1_u32);
-        turn(-one, first, second, &mut out);
-        turn(one, second, first, &mut out);
+        let (first, second) = head(input, index, width).split_at_checked(pairs).unwrap_or_default();
+        let angles = || cos.iter().zip(sin);
+        let both = || first.iter().zip(second).zip(angles());
+        out.extend(both().map(|((a, b), (c, d))| turned(*a, *b, *c, -Int::from(*d))));
+        out.extend(both().map(|((a, b), (c, d))| turned(*b, *a, *c, Int::from(*d))));
     }
     out
 }
 
-fn halves(head: &[i16], pairs: usize) -> (&[i16], &[i16]) {
-    head.split_at_checked(pairs).unwrap_or((&[], &[]))
+/// `(x·C + y·D + 2^15) >> 16`; the first half of a head takes −D.
+pub fn turned(x: i16, y: i16, cos: i32, sin: Int) -> i16 {
+    let v = Int::from(x) * Int::from(cos) + Int::from(y) * sin + Int::from(HALF);
+    v.shift_down(SHIFT).to_a16()
 }

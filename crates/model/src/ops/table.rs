@@ -10,5 +10,5 @@ pub fn table(table: &[i16], input: &[i16]) -> Vec<i16> {
 /// Row of the table that belongs to `y`.
 pub fn index(y: i16) -> usize {
     let row = Int::from(y) + Int::power_of_two(15);
-    usize::try_from(row.get()).unwrap_or(0)
+    row.to_usize()
 }

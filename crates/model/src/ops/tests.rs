@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::attention::{Attention, attention};
+use super::attention::{Attention, attention, exponential};
 use super::embedding::{embedding_scaled, embedding_sum};
 use super::exp::EXP;
 use super::gate::gate;
@@ -12,7 +12,7 @@ use super::norm::{Norm, norm};
 use super::pool::sum_pool;
 use super::residual::residual;
 use super::rope::rope;
-use super::sample::{draw, sample};
+use super::sample::{draw, sample, scaled_multiplier, steps};
 use super::table::{index, table};
 use super::unit::unit;
 use crate::constants::{HALF, HALF_WIDE, RES_MAX, RES_MIN};
@@ -136,6 +136,22 @@ fn equal_scores_weigh_the_same() {
 }
 
 #[test]
+fn the_widest_norm_never_loses_a_bit_of_its_variance() {
+    // Half of 16,384 channels at each end: V = 2^66 + E + 2^14·¼, r = 2^33 + 1, R = 0.
+    let ends = [RES_MIN as i32, RES_MAX as i32];
+    let x: Vec<i32> = (0..16_384).map(|index| ends[index % 2]).collect();
+    let (gains, biases) = (vec![32_767; x.len()], vec![HALF_WIDE; x.len()]);
+    let attributes = Norm { centred: true, offset: 1 << 62, gains: &gains, biases: &biases };
+    assert_eq!(norm(&attributes, &x), vec![0; x.len()]);
+    // A quarter of that width keeps one bit of R: r < 2^32.
+    let x = &x[..2_048];
+    let attributes = Norm { centred: true, offset: 1, gains: &gains[..2_048], ..attributes };
+    let attributes = Norm { biases: &biases[..2_048], ..attributes };
+    let y = norm(&attributes, x);
+    assert_eq!((y[0], y[1]), (-512, 512));
+}
+
+#[test]
 fn pooling_and_unit_give_a_row_of_length_two_to_the_24() {
     let rows = Rows::from_data(2, vec![1, i16::MIN, 2, i16::MIN]);
     assert_eq!(sum_pool(&rows), [3, -65_536]);
@@ -178,7 +194,54 @@ fn sampling_keeps_what_top_k_and_top_p_leave() {
     assert_eq!(drawn(Sampling { temperature_milli: 1, ..all }), [1, 2], "others weigh nothing");
 }
 
+/// The rule as it stands in words: order all entries, cut them, walk to the draw.
+fn drawn_in_order(logits: &[i64], multiplier: u32, sampling: &Sampling, seed: u64) -> u32 {
+    let multiplier = scaled_multiplier(multiplier, sampling.temperature_milli);
+    let best = *logits.iter().max().unwrap();
+    let mut entries: Vec<(u16, u32)> =
+        (0..).zip(logits).map(|(id, logit)| (steps(best, *logit, multiplier), id)).collect();
+    entries.sort_unstable();
+    if sampling.top_k > 0 {
+        entries.truncate(usize::from(sampling.top_k));
+    }
+    let weights: Vec<i128> =
+        entries.iter().map(|(t, _)| exponential(crate::int::Int::from(*t)).get()).collect();
+    let total = crate::int::sum(weights.iter().map(|e| crate::int::Int::from(*e))).get();
+    let wanted = (i128::from(sampling.top_p_milli) * total + 999) / 1_000;
+    let (mut kept, mut prefix) = (0, 0);
+    while kept == 0 || prefix < wanted {
+        prefix += weights[kept];
+        kept += 1;
+    }
+    let point = (i128::from(draw(seed, 5)) * prefix) >> 64;
+    let mut before = 0;
+    for ((_, id), e) in entries.iter().zip(&weights).take(kept) {
+        before += e;
+        if before > point {
+            return *id;
+        }
+    }
+    panic!("the draw lies within what is kept")
+}
+
 proptest! {
+    #[test]
+    fn a_histogram_draws_what_the_order_draws(
+        logits in prop::collection::vec(-1_i64 << 40..1 << 40, 1..200),
+        same in prop::collection::vec(0_usize..200, 0..40),
+        temperature_milli in 1_u16..4_000, top_p_milli in 0_u16..=1_000, top_k in 0_u16..250,
+        seed: u64,
+    ) {
+        let mut logits = logits;
+        for index in same {
+            let at = index % logits.len();
+            logits[at] = logits[0];
+        }
+        let sampling = Sampling { temperature_milli, top_p_milli, top_k };
+        let expected = drawn_in_order(&logits, 4, &sampling, seed);
+        prop_assert_eq!(sample(&logits, 4, &sampling, seed, 5), expected);
+    }
+
     #[test]
     fn a_unit_row_lies_within_its_range(row in prop::collection::vec(any::<i32>(), 1..50)) {
         for q in unit(&row) {

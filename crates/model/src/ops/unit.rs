@@ -8,10 +8,17 @@ use crate::int::{Int, sum};
 
 /// The row q.
 pub fn unit(row: &[i32]) -> Vec<i32> {
-    let square = sum(row.iter().map(|v| Int::from(*v) * Int::from(*v)));
-    let r = square.sqrt_floor() + Int::from(1_u32);
-    let half = r.shift_down(1);
-    row.iter()
-        .map(|v| (Int::from(*v) * Int::power_of_two(UNIT_BITS) + half).div_floor(r).to_i32())
-        .collect()
+    let length = length(sum(row.iter().map(|v| Int::from(*v) * Int::from(*v))));
+    row.iter().map(|v| part(*v, length)).collect()
+}
+
+/// r, from V: below 2^72 for the sums of 8,192 positions of a row of 65,536.
+pub fn length(square: Int) -> Int {
+    square.sqrt_floor() + Int::from(1_u32)
+}
+
+/// One element of q.
+pub fn part(v: i32, length: Int) -> i32 {
+    let v = Int::from(v) * Int::power_of_two(UNIT_BITS) + length.shift_down(1);
+    v.div_floor(length).to_i32()
 }

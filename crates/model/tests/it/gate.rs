@@ -175,3 +175,19 @@ fn manifests_have_bounds_too() {
         "the licence must be a non-empty expression in printable ASCII"
     );
 }
+
+#[test]
+fn keys_that_depend_on_an_attention_of_their_block_are_refused() {
+    let model = embed();
+    assert!(matches!(model.graph().ops[5], Op::Attention { .. }));
+    assert!(matches!(model.graph().ops[9], Op::Table { input: 8, .. }));
+    let parts = with_ops(&model, |ops| {
+        // The hidden row comes from the stream behind the first attention.
+        ops[9] =
+            Op::Attention { queries: 8, keys: 8, values: 8, heads: 4, key_heads: 4, multiplier: 1 };
+    });
+    refused(
+        parts,
+        "op 5: keys and values of an attention depend on it; a boundary must lie between the two",
+    );
+}

@@ -4,4 +4,7 @@ mod certificates;
 mod commitments;
 mod files;
 mod gate;
+mod step_compositions;
+mod step_sizes;
+mod steps;
 mod support;
