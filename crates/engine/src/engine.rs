@@ -1,24 +1,26 @@
-//! Runs jobs on a loaded model: alone, several at once, token by token.
+//! A model ready to run, for any number of callers at once.
+//!
+//! Rules: a run gives the same bits whatever else runs beside it; runs of concurrent calls share
+//! passes; a caller that is slow to take tokens holds up nobody but itself.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use model::inspect::Task;
-use model::{Finish, Job, Model, Output, Run, finish};
+use model::{Job, Model, Run};
 
-use crate::backend::{Backend, BackendKind, select};
+use crate::backend::{self, BackendKind};
 use crate::error::EngineError;
-use crate::execute::{Emission, Executor, Segment, Sequence};
+use crate::execute::Executor;
+use crate::mailbox::{Canceller, Event, Mailbox};
 use crate::plan::Plan;
 use crate::pool::Pool;
-use crate::product::Workers;
-use crate::sample::sample;
+use crate::scheduler::{Inbox, Request, Scheduler};
 
 /// Most runs of one batch.
 pub const BATCH_MAX: usize = 256;
 
-/// Most positions of a prompt in one pass: bounds working memory and the time until somebody
-/// else's token.
+/// Most positions of a prompt in one pass: bounds working memory.
 pub const PASS_ROWS: usize = 256;
 
 /// How to run a model.
@@ -37,42 +39,79 @@ impl Default for Options {
     }
 }
 
-/// A model ready to run. Shared between threads; each call keeps its own state.
+/// A model ready to run. Shared between threads; its own threads end with it.
 pub struct Engine {
-    executor: Executor,
-    backend: &'static dyn Backend,
-    pool: Pool,
+    model: Arc<Model>,
+    kind: BackendKind,
+    inbox: Arc<Inbox>,
+    scheduler: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
-            .field("model", &self.executor.model.id())
-            .field("backend", &self.backend.kind())
+            .field("model", &self.model.id())
+            .field("backend", &self.kind)
             .finish_non_exhaustive()
     }
 }
 
 impl Engine {
-    /// Prepares a model: packs its weights and computes its certificates.
+    /// Prepares a model: packs its weights, computes its certificates and starts its threads.
     ///
     /// # Errors
-    /// A backend that the machine lacks, or a number of threads that it does not give.
+    /// A backend that the machine lacks, or threads or memory that it does not give.
     pub fn load(model: Arc<Model>, options: Options) -> Result<Self, EngineError> {
-        let backend = select(options.backend)?;
-        let pool = Pool::new(options.threads)?;
-        let plan = Plan::new(&model);
-        Ok(Self { executor: Executor { model, plan }, backend, pool })
+        Self::load_with_pass_rows(model, options, PASS_ROWS)
+    }
+
+    /// As [`Engine::load`], with at most `pass_rows` positions of prompts in one pass (between 1
+    /// and [`PASS_ROWS`]; other numbers count as the nearest). Fewer answer others sooner and
+    /// prompts later; no bit depends on it.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_with_pass_rows(
+        model: Arc<Model>,
+        options: Options,
+        pass_rows: usize,
+    ) -> Result<Self, EngineError> {
+        let pool = Arc::new(Pool::new(options.threads)?);
+        let plan = Arc::new(Plan::new(&model));
+        let (m, p) = (Arc::clone(&model), Arc::clone(&plan));
+        let backend = backend::load(options.backend, m, p, Arc::clone(&pool))?;
+        let kind = backend.kind();
+        let executor = Executor { model: Arc::clone(&model), plan, backend, pool };
+        let inbox = Arc::new(Inbox::default());
+        let scheduler = Scheduler::new(executor, Arc::clone(&inbox), pass_rows.clamp(1, PASS_ROWS));
+        let scheduler = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || scheduler.work())
+            .map_err(|error| EngineError::Pool { reason: error.to_string() })?;
+        Ok(Self { model, kind, inbox, scheduler: Some(scheduler) })
     }
 
     /// The model.
-    pub fn model(&self) -> &Arc<Model> {
-        &self.executor.model
+    pub const fn model(&self) -> &Arc<Model> {
+        &self.model
     }
 
     /// The kernels in use.
-    pub fn backend(&self) -> BackendKind {
-        self.backend.kind()
+    pub const fn backend(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// Bytes that the keys and values of open runs take.
+    pub fn cache_bytes(&self) -> usize {
+        self.inbox.cache_bytes()
+    }
+
+    /// Starts one job; its tokens are taken from the [`Generation`].
+    ///
+    /// # Errors
+    /// A job that the model cannot run; nothing has been computed then.
+    pub fn start(&self, job: &Job<'_>) -> Result<Generation, EngineError> {
+        Ok(Generation { mailbox: self.submit(std::slice::from_ref(job))?, run: None })
     }
 
     /// Runs one job. `on_token` gets each token as it comes and may break off; tokens it has got
@@ -85,10 +124,14 @@ impl Engine {
         job: &Job<'_>,
         on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<Run, EngineError> {
-        job.check(self.model().facts())?;
-        let mut runs = self.run(std::slice::from_ref(job), &mut |_, token| on_token(token));
-        // One job gives one run.
-        runs.pop().ok_or(EngineError::Run(model::RunError::EmptyInput))
+        let mut generation = self.start(job)?;
+        while let Some(token) = generation.next_token()? {
+            if on_token(token).is_break() {
+                generation.canceller().cancel();
+                break;
+            }
+        }
+        generation.finish()
     }
 
     /// Runs several jobs at once; each gives what it gives alone. `on_token` gets the index of the
@@ -101,142 +144,99 @@ impl Engine {
         jobs: &[Job<'_>],
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Run>, EngineError> {
+        let mailbox = self.submit(jobs)?;
+        let mut runs: Vec<Option<Run>> = jobs.iter().map(|_| None).collect();
+        while runs.iter().any(Option::is_none) {
+            match mailbox.take()? {
+                (index, Event::Token(token)) => {
+                    if on_token(index, token).is_break() {
+                        Canceller::new(&mailbox, index).cancel();
+                    }
+                    mailbox.accept_taken(index);
+                }
+                (index, Event::Done(run)) => runs[index] = Some(*run),
+            }
+        }
+        Ok(runs.into_iter().flatten().collect())
+    }
+
+    fn submit(&self, jobs: &[Job<'_>]) -> Result<Arc<Mailbox>, EngineError> {
         if jobs.len() > BATCH_MAX {
             return Err(EngineError::Batch { jobs: jobs.len(), limit: BATCH_MAX });
         }
         for job in jobs {
-            job.check(self.model().facts())?;
+            job.check(self.model.facts())?;
         }
-        Ok(self.run(jobs, on_token))
+        let mailbox = Arc::new(Mailbox::new(jobs.len(), Arc::clone(&self.inbox)));
+        let requests =
+            jobs.iter().enumerate().map(|(index, job)| Request::new(job, index, &mailbox));
+        self.inbox.submit(requests.collect())?;
+        Ok(mailbox)
     }
+}
 
-    fn run(
-        &self,
-        jobs: &[Job<'_>],
-        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
-    ) -> Vec<Run> {
-        match self.model().facts().task {
-            Task::Embed => jobs.chunks(EMBED_AT_ONCE).flat_map(|jobs| self.embed(jobs)).collect(),
-            Task::Generate => self.decode(jobs, on_token),
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.inbox.close();
+        if let Some(scheduler) = self.scheduler.take() {
+            // A panic there has been told to whoever waited.
+            scheduler.join().ok();
         }
     }
+}
 
-    fn workers(&self) -> Workers<'_> {
-        Workers { backend: self.backend, pool: &self.pool }
-    }
+/// A run under way. Dropped before its end, it is cancelled.
+#[derive(Debug)]
+pub struct Generation {
+    mailbox: Arc<Mailbox>,
+    run: Option<Run>,
+}
 
-    fn embed(&self, jobs: &[Job<'_>]) -> Vec<Run> {
-        let new = |_: &Job<'_>| Sequence::new(self.model(), &self.executor.plan);
-        let mut sequences: Vec<Sequence> = jobs.iter().map(new).collect();
-        let segments = sequences.iter_mut().zip(jobs);
-        let mut segments: Vec<Segment<'_>> = segments
-            .map(|(sequence, job)| Segment { sequence, start: 0, ids: job.ids, emits: true })
-            .collect();
-        let emissions = self.executor.pass(self.workers(), &mut segments);
-        let runs = emissions.into_iter().zip(&sequences).zip(jobs);
-        runs.filter_map(|((emission, sequence), job)| match emission {
-            Some(Emission::Row(row)) => Some(Run {
-                trace_root: sequence.trace.full_root(&row),
-                output: Output::Row(row),
-                finish: Finish::Stop,
-                n_in: count(job.ids.len()),
-                n_out: 1,
-            }),
-            _ => None,
+impl Generation {
+    /// The next token, or none at the end. Waits.
+    ///
+    /// # Errors
+    /// An engine that has failed.
+    pub fn next_token(&mut self) -> Result<Option<u32>, EngineError> {
+        // To ask for the next token is to have accepted the one before.
+        self.mailbox.accept_taken(0);
+        if self.run.is_some() {
+            return Ok(None);
+        }
+        Ok(match self.mailbox.take()?.1 {
+            Event::Token(token) => Some(token),
+            Event::Done(run) => {
+                self.run = Some(*run);
+                None
+            }
         })
-        .collect()
     }
 
-    fn decode(
-        &self,
-        jobs: &[Job<'_>],
-        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
-    ) -> Vec<Run> {
-        let new = |job| Decoding {
-            job,
-            sequence: Sequence::new(self.model(), &self.executor.plan),
-            fed: 0,
-            tokens: Vec::new(),
-            finish: None,
-        };
-        let mut runs: Vec<Decoding<'_>> = jobs.iter().map(new).collect();
-        while runs.iter().any(|run| run.finish.is_none()) {
-            let open = runs.iter().filter(|run| run.finish.is_none()).count();
-            let room = (PASS_ROWS / open.max(1)).max(1);
-            let mut segments = Vec::new();
-            let mut indexes = Vec::new();
-            for (index, run) in runs.iter_mut().enumerate() {
-                if run.finish.is_none() {
-                    segments.push(run.next(room));
-                    indexes.push(index);
-                }
+    /// Ends the run from anywhere: after the token under way, or during the prompt.
+    pub fn canceller(&self) -> Canceller {
+        Canceller::new(&self.mailbox, 0)
+    }
+
+    /// The run, once it has ended; tokens that nobody took by then are given up.
+    ///
+    /// # Errors
+    /// An engine that has failed.
+    pub fn finish(mut self) -> Result<Run, EngineError> {
+        self.mailbox.accept_taken(0);
+        loop {
+            if let Some(run) = self.run.take() {
+                return Ok(run);
             }
-            let emissions = self.executor.pass(self.workers(), &mut segments);
-            for (index, emission) in indexes.into_iter().zip(emissions) {
-                if let Some(Emission::Logits(logits)) = emission {
-                    self.emit(&mut runs[index], &logits, &mut |token| on_token(index, token));
-                }
+            match self.mailbox.take()?.1 {
+                Event::Token(_) => self.canceller().cancel(),
+                Event::Done(run) => self.run = Some(*run),
             }
         }
-        runs.into_iter().map(Decoding::done).collect()
-    }
-
-    fn emit(
-        &self,
-        run: &mut Decoding<'_>,
-        logits: &[i64],
-        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-    ) {
-        let (model, job) = (self.model(), run.job);
-        let index = count(run.tokens.len());
-        let token = sample(logits, self.executor.plan.temperature, &job.sampling, job.seed, index);
-        run.tokens.push(token);
-        let flow = on_token(token);
-        let stop = &model.manifest().stop_ids;
-        run.finish = finish(model.facts(), job, stop, index + 1, token)
-            .or(flow.is_break().then_some(Finish::Cancelled));
     }
 }
 
-/// Inputs of one embedding pass: bounds working memory.
-const EMBED_AT_ONCE: usize = 16;
-
-/// A generation under way.
-struct Decoding<'a> {
-    job: &'a Job<'a>,
-    sequence: Sequence,
-    /// Positions that have been through a pass.
-    fed: usize,
-    tokens: Vec<u32>,
-    finish: Option<Finish>,
-}
-
-impl Decoding<'_> {
-    /// The next positions, at most `room` of them.
-    fn next(&mut self, room: usize) -> Segment<'_> {
-        let start = self.fed;
-        let prompt = self.job.ids;
-        let ids = if start < prompt.len() {
-            &prompt[start..prompt.len().min(start + room)]
-        } else {
-            &self.tokens[start - prompt.len()..]
-        };
-        self.fed += ids.len();
-        let emits = self.fed >= prompt.len();
-        Segment { sequence: &mut self.sequence, start, ids, emits }
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.canceller().cancel();
     }
-
-    fn done(self) -> Run {
-        Run {
-            trace_root: self.sequence.trace.causal_root(self.job.ids.len(), &self.tokens),
-            finish: self.finish.unwrap_or(Finish::Cancelled),
-            n_in: count(self.job.ids.len()),
-            n_out: count(self.tokens.len()),
-            output: Output::Tokens(self.tokens),
-        }
-    }
-}
-
-fn count(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }

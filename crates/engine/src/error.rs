@@ -23,6 +23,12 @@ pub enum EngineError {
         /// What the system says.
         reason: String,
     },
+    /// Memory that the system does not give.
+    #[error("the system gives no {bytes} bytes of memory for the weights")]
+    Memory {
+        /// Bytes asked for.
+        bytes: u64,
+    },
     /// More runs at once than an engine takes.
     #[error("{jobs} runs were handed over at once, the limit is {limit}")]
     Batch {
@@ -31,6 +37,9 @@ pub enum EngineError {
         /// The bound.
         limit: usize,
     },
+    /// An engine whose threads have ended: it was dropped, or a defect stopped it.
+    #[error("the engine has stopped; load the model again")]
+    Stopped,
     /// A job that the model cannot run.
     #[error(transparent)]
     Run(#[from] model::RunError),

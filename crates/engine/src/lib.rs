@@ -4,31 +4,31 @@
 //! the kernels, the number of threads, the batch or the way a prompt is cut; kernels are chosen
 //! when a model is loaded. Floats exist in `import` alone.
 //!
-//! Reading order: `engine` (runs), `execute` (one pass through the ops), `product` and `attention`
-//! (where the time goes), `backend` (kernels), `plan` and `cache` (memory); then `catalog`,
-//! `store`, `pull`, `import`, `tiny`.
+//! Reading order: `engine` (runs), `scheduler` and `mailbox` (which runs share a pass), `execute`
+//! (one pass through the ops), `backend` (who computes them; `cpu/linear` and `cpu/attention` are
+//! where the time goes), `plan` and `pool`; then `catalog`, `store`, `pull`, `import`, `tiny`.
 //!
 //! Never here: payment, networks, HTTP. A download is the machine's own package client at work.
 
-mod attention;
-pub mod backend;
-mod cache;
+mod backend;
 pub mod catalog;
 mod engine;
 mod error;
 mod execute;
 pub mod import;
+mod mailbox;
 mod plan;
 mod pool;
-mod product;
 mod pull;
 mod sample;
+mod scheduler;
 pub mod store;
 pub mod tiny;
 
 pub use backend::BackendKind;
-pub use engine::{BATCH_MAX, Engine, Options, PASS_ROWS};
+pub use engine::{BATCH_MAX, Engine, Generation, Options, PASS_ROWS};
 pub use error::EngineError;
+pub use mailbox::Canceller;
 pub use model::{Finish, Job, Output, Run, RunError, Sampling};
 pub use pool::THREADS_MAX;
 pub use pull::{Progress, download};

@@ -1,95 +1,243 @@
-//! Worker threads, or none: work is cut into parts whose results do not depend on the cut.
+//! Worker threads of one engine: they spin for a moment and then sleep.
+//!
+//! A token passes through hundreds of small parallel regions; waking a thread for each would cost
+//! more than the work. So a worker watches for the next region before it sleeps, and parts are
+//! taken from a counter, so that a thread that the system has taken off the processor holds up
+//! nobody. Results do not depend on who computes what.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
-
-use crate::backend::{LANES, TILE_ROWS};
 use crate::error::EngineError;
 
 /// Most threads of one engine.
 pub const THREADS_MAX: usize = 256;
 
-/// The threads of one engine.
+/// How often a worker looks for the next region before it sleeps: some tens of microseconds.
+const SPINS: u32 = 4_000;
+
+/// Multiply-adds below which a region is not worth a second thread.
+const SMALL: usize = 1 << 15;
+
+/// Parts per thread, so that a slow thread takes fewer.
+const PARTS: usize = 4;
+
+/// What a region does with part `index`.
+type Body<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// The threads of one engine: whoever calls, and the workers.
 pub(crate) struct Pool {
-    threads: usize,
-    /// None for one thread: work then runs where it is asked for.
-    workers: Option<rayon::ThreadPool>,
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held while a region is under way.
+    region: Mutex<()>,
 }
 
-/// A part of the rows × channels of a product.
-pub(crate) struct Area {
-    pub(crate) rows: Range<usize>,
-    pub(crate) panels: Range<usize>,
-    /// Elements from one row to the next in the part's output.
-    pub(crate) stride: usize,
+struct Shared {
+    /// Number of the region in the upper half, the next part in the lower one.
+    ticket: AtomicU64,
+    /// Parts of the region, and how many are done.
+    parts: AtomicUsize,
+    done: AtomicUsize,
+    /// The region's body. Written between regions only; read by who holds a part.
+    body: Mutex<Option<Erased>>,
+    failed: AtomicBool,
+    sleepers: AtomicUsize,
+    asleep: Mutex<()>,
+    wake: Condvar,
+    stop: AtomicBool,
 }
 
-impl Area {
-    /// Where the channels of `panel` in `row` lie in the part's output.
-    pub(crate) fn at(&self, row: usize, panel: usize) -> Range<usize> {
-        let start = (row - self.rows.start) * self.stride;
-        let first = (panel - self.panels.start) * LANES;
-        start + first..start + (first + LANES).min(self.stride)
-    }
-}
+/// A body without its lifetime.
+#[derive(Clone, Copy)]
+struct Erased(Body<'static>);
+
+const PART: u64 = 0xffff_ffff;
 
 impl Pool {
+    /// A pool of `threads` threads, whoever calls counted.
+    ///
+    /// # Errors
+    /// A number out of its range, or threads that the system does not give.
     pub(crate) fn new(threads: usize) -> Result<Self, EngineError> {
         if !(1..=THREADS_MAX).contains(&threads) {
             return Err(EngineError::Threads { threads, limit: THREADS_MAX });
         }
-        let workers = if threads == 1 {
-            None
-        } else {
-            let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            Some(built.map_err(|error| EngineError::Pool { reason: error.to_string() })?)
-        };
-        Ok(Self { threads, workers })
+        let shared = Arc::new(Shared {
+            ticket: AtomicU64::new(0),
+            parts: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            body: Mutex::new(None),
+            failed: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
+            asleep: Mutex::new(()),
+            wake: Condvar::new(),
+            stop: AtomicBool::new(false),
+        });
+        let mut pool = Self { shared, workers: Vec::new(), region: Mutex::new(()) };
+        for _ in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let worker = std::thread::Builder::new()
+                .name("engine".into())
+                .spawn(move || shared.work())
+                .map_err(|error| EngineError::Pool { reason: error.to_string() })?;
+            pool.workers.push(worker);
+        }
+        Ok(pool)
     }
 
-    /// Runs `body` on each item.
-    pub(crate) fn each<T: Send>(&self, items: Vec<T>, body: impl Fn(T) + Sync + Send) {
-        match &self.workers {
-            None => items.into_iter().for_each(body),
-            Some(workers) => workers.install(|| items.into_par_iter().for_each(body)),
+    /// Calls `body` with each of `0..parts`, on all threads. One region at a time.
+    pub(crate) fn run(&self, parts: usize, body: impl Fn(usize) + Sync) {
+        if parts <= 1 || self.workers.is_empty() {
+            return (0..parts).for_each(body);
+        }
+        let _region = self.region.lock().unwrap_or_else(PoisonError::into_inner);
+        let body: Body<'_> = &body;
+        // SAFETY: `run` returns after all parts are done, and nobody calls the body later: a part
+        // is only handed out while its region is the current one.
+        let body = Erased(unsafe { std::mem::transmute::<Body<'_>, Body<'static>>(body) });
+        let number = self.shared.open(parts, body);
+        self.shared.take(number);
+        let mut looks = 0_u32;
+        while self.shared.done.load(Ordering::Acquire) < parts {
+            looks += 1;
+            if looks < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        assert!(!self.shared.failed.load(Ordering::Acquire), "a worker thread panicked");
+    }
+
+    /// Cuts `0..count` into ranges of nearly equal length; `work` is the number of multiply-adds
+    /// behind one of them.
+    pub(crate) fn ranges(&self, count: usize, work: usize, body: impl Fn(Range<usize>) + Sync) {
+        let threads = self.workers.len() + 1;
+        if threads == 1 || count.saturating_mul(work) < SMALL {
+            return body(0..count);
+        }
+        let length = count.div_ceil(threads * PARTS);
+        self.run(count.div_ceil(length), |part| {
+            body(part * length..((part + 1) * length).min(count));
+        });
+    }
+
+    /// `make` of each of `0..count`, in order; `work` as in `ranges`.
+    pub(crate) fn map<T: Send>(
+        &self,
+        count: usize,
+        work: usize,
+        make: impl Fn(usize) -> T + Sync,
+    ) -> Vec<T> {
+        let parts = Mutex::new(Vec::new());
+        self.ranges(count, work, |range| {
+            let first = range.start;
+            let made: Vec<T> = range.map(&make).collect();
+            parts.lock().unwrap_or_else(PoisonError::into_inner).push((first, made));
+        });
+        let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        parts.sort_unstable_by_key(|(first, _)| *first);
+        parts.into_iter().flat_map(|(_, made)| made).collect()
+    }
+}
+
+impl Shared {
+    /// Publishes a region; gives its number.
+    fn open(&self, parts: usize, body: Erased) -> u64 {
+        *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        self.done.store(0, Ordering::Relaxed);
+        self.parts.store(parts, Ordering::Relaxed);
+        let number = (self.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1) & PART;
+        self.ticket.store(number << 32, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            let _asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wake.notify_all();
+        }
+        number
+    }
+
+    /// Takes parts of region `number` until none is left.
+    fn take(&self, number: u64) {
+        let mut ticket = self.ticket.load(Ordering::Acquire);
+        loop {
+            let (region, part) = (ticket >> 32, (ticket & PART) as usize);
+            // Read after the ticket, so it belongs to this region, or the exchange below fails.
+            if region != number || part >= self.parts.load(Ordering::Relaxed) {
+                return;
+            }
+            let next = ticket + 1;
+            match self.ticket.compare_exchange(ticket, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    self.call(part);
+                    ticket = self.ticket.load(Ordering::Acquire);
+                }
+                Err(now) => ticket = now,
+            }
         }
     }
 
-    /// Cuts rows of `width` elements into parts of whole tiles, one per thread.
-    pub(crate) fn rows<T: Send>(
-        &self,
-        out: &mut [T],
-        width: usize,
-        body: impl Fn(usize, &mut [T]) + Sync + Send,
-    ) {
-        let rows = out.len() / width;
-        let part = rows.div_ceil(self.threads).next_multiple_of(TILE_ROWS);
-        let parts = out.chunks_mut(part * width).enumerate().collect();
-        self.each(parts, |(index, out): (usize, &mut [T])| body(index * part, out));
+    /// Calls the body for a part that this thread holds.
+    fn call(&self, part: usize) {
+        // As long as a part is held, its region is the current one.
+        let body = *self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(Erased(body)) = body {
+                body(part);
+            }
+        }));
+        if called.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        self.done.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Cuts a product of `rows` rows with `width` channels into parts: by rows, or by channels when
-    /// there is one row.
-    pub(crate) fn areas<T: Send>(
-        &self,
-        out: &mut [T],
-        width: usize,
-        body: impl Fn(&Area, &mut [T]) + Sync + Send,
-    ) {
-        if out.len() == width {
-            let part = width.div_ceil(LANES).div_ceil(self.threads);
-            let parts = out.chunks_mut(part * LANES).enumerate().collect();
-            self.each(parts, |(index, out): (usize, &mut [T])| {
-                let first = index * part;
-                let panels = first..first + out.len().div_ceil(LANES);
-                body(&Area { rows: 0..1, panels, stride: out.len() }, out);
-            });
-        } else {
-            self.rows(out, width, |first, out| {
-                let rows = first..first + out.len() / width;
-                body(&Area { rows, panels: 0..width.div_ceil(LANES), stride: width }, out);
-            });
+    /// A worker's life.
+    fn work(&self) {
+        let mut seen = 0;
+        while let Some(number) = self.next_region(seen) {
+            seen = number;
+            self.take(number);
+        }
+    }
+
+    /// Waits for a region other than `seen`: spins, then sleeps. None when the pool is dropped.
+    fn next_region(&self, seen: u64) -> Option<u64> {
+        let current = || {
+            let number = self.ticket.load(Ordering::SeqCst) >> 32;
+            (number != seen).then_some(number)
+        };
+        for _ in 0..SPINS {
+            if let Some(number) = current() {
+                return Some(number);
+            }
+            std::hint::spin_loop();
+        }
+        let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let found = loop {
+            if self.stop.load(Ordering::SeqCst) {
+                break None;
+            }
+            if let Some(number) = current() {
+                break Some(number);
+            }
+            asleep = self.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+        };
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        found
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        {
+            let _asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.wake.notify_all();
+        }
+        for worker in self.workers.drain(..) {
+            // What panicked there has been reported by `run`.
+            worker.join().ok();
         }
     }
 }

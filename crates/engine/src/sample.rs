@@ -17,10 +17,12 @@ pub(crate) fn sample(
     index: u32,
 ) -> u32 {
     if sampling.temperature_milli == 0 {
-        return model::ops::logits::argmax(logits);
+        return best_of(logits);
     }
-    let multiplier = scaled_multiplier(multiplier, sampling.temperature_milli).get();
-    let best = logits.iter().copied().max().unwrap_or(0);
+    let multiplier = scaled_multiplier(multiplier, sampling.temperature_milli);
+    // Below 2^42: a multiplier of 32 bits times 1,000.
+    let multiplier = multiplier.get() as u64;
+    let best = largest(logits);
     let steps: Vec<u16> = logits.iter().map(|logit| step(best, *logit, multiplier)).collect();
     let mut counts = [0_u64; EXP_ROWS];
     for step in &steps {
@@ -36,9 +38,32 @@ pub(crate) fn sample(
     entry(&steps, &counts, point as u64)
 }
 
-fn step(best: i64, logit: i64, multiplier: i128) -> u16 {
-    let steps = ((i128::from(best) - i128::from(logit)) * multiplier) >> SHIFT_WIDE;
-    steps.min(i128::from(EXP_LAST)) as u16
+/// The id of the largest logit; of equal ones the lowest id.
+fn best_of(logits: &[i64]) -> u32 {
+    let best = largest(logits);
+    (0_u32..).zip(logits).find(|(_, logit)| **logit == best).map_or(0, |(id, _)| id)
+}
+
+/// The largest logit, found in four strands at once.
+fn largest(logits: &[i64]) -> i64 {
+    let (fours, rest) = logits.as_chunks::<4>();
+    let mut best = [i64::MIN; 4];
+    for four in fours {
+        for (best, logit) in best.iter_mut().zip(four) {
+            *best = (*best).max(*logit);
+        }
+    }
+    best.into_iter().chain(rest.iter().copied()).max().unwrap_or(0)
+}
+
+/// t = min(((M − l)·m) >> 32, 1023). Logits lie below 2^62, so their difference fits; beyond the
+/// distance of the last entry it need not be known.
+fn step(best: i64, logit: i64, multiplier: u64) -> u16 {
+    let far = ((EXP_ROWS as u64) << SHIFT_WIDE) / multiplier + 1;
+    let distance = best.wrapping_sub(logit) as u64;
+    // Below 2^43.
+    let steps = (distance.min(far) * multiplier) >> SHIFT_WIDE;
+    steps.min(EXP_LAST as u64) as u16
 }
 
 fn total(counts: &[u64; EXP_ROWS]) -> u64 {

@@ -1,29 +1,19 @@
-//! Kernels per instruction set behind one trait.
+//! Where the ops of a model are computed, behind one trait.
 //!
-//! Rules: a backend computes the integers of `model`, bit for bit; saturating instructions are
-//! never used on partial sums; which backend runs is decided when an engine is loaded. Where a
-//! kernel may wrap or skip a clamp, a certificate computed from the weights says so.
-//!
-//! Operands lie in *panels*: [`LANES`] output channels side by side, inputs in pairs, so that one
-//! instruction multiplies a pair for eight channels. A backend with a memory of its own will need
-//! whole ops instead; the trait grows when there is one.
+//! Rules: a backend computes the integers of `model`, bit for bit; which one runs is decided when
+//! an engine is loaded. It owns the weights in the form it likes, the rows of the pass under way
+//! and the keys and values of open runs, in whatever memory it has: callers name values by op and
+//! runs by [`CacheId`], and read on the host only what they ask for.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-mod scalar;
+mod cpu;
 
-pub(crate) use scalar::{average, clamp_a16};
+use std::sync::Arc;
+
+use model::Model;
 
 use crate::error::EngineError;
-
-/// Output channels in a panel.
-pub const LANES: usize = 16;
-
-/// Input rows that a kernel takes at once.
-pub const TILE_ROWS: usize = 6;
-
-/// One number per channel of a panel.
-pub type Lanes = [i32; LANES];
+use crate::plan::Plan;
+use crate::pool::Pool;
 
 /// Which kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +27,10 @@ pub enum BackendKind {
 impl BackendKind {
     /// Those that run on this machine, slowest first.
     pub fn available() -> Vec<Self> {
-        [Self::Scalar, Self::Avx2].into_iter().filter(|kind| select(Some(*kind)).is_ok()).collect()
+        [Self::Scalar, Self::Avx2]
+            .into_iter()
+            .filter(|kind| cpu::kernels(*kind).is_some())
+            .collect()
     }
 
     /// The name in messages and tables.
@@ -49,59 +42,70 @@ impl BackendKind {
     }
 }
 
-/// Coefficients of a row's norm.
+/// Keys and values of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheId(pub(crate) usize);
+
+/// Successive positions of one run in a pass.
 #[derive(Clone, Copy, Debug)]
-pub struct NormRow<'a> {
-    /// μ.
-    pub mean: i32,
-    /// R.
-    pub reciprocal: i64,
-    /// G.
-    pub gains: &'a [i32],
-    /// B.
-    pub biases: &'a [i64],
+pub(crate) struct Span {
+    pub(crate) cache: CacheId,
+    /// First position.
+    pub(crate) start: usize,
+    /// How many positions.
+    pub(crate) count: usize,
 }
 
-/// The kernels.
-pub trait Backend: Send + Sync {
-    /// Which backend this is.
+/// Rows of a value, one behind the other, on the host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HostRows<'a> {
+    A16(&'a [i16]),
+    Res(&'a [i32]),
+    Logits(&'a [i64]),
+}
+
+/// Computes the ops of one loaded model.
+pub(crate) trait Backend: Send {
+    /// Which kernels these are.
     fn kind(&self) -> BackendKind;
 
-    /// For up to [`TILE_ROWS`] input rows: Σ w·a per channel of a panel of 8-bit weights, in
-    /// wrapping i32. Each input is as long as the panel is deep; `out` has one entry per input.
-    fn products_w8(&self, panel: &[i8], inputs: &[&[i16]], out: &mut [Lanes]);
+    /// Makes room for the keys and values of a run.
+    fn open(&mut self) -> CacheId;
 
-    /// As `products_w8` for a panel of 16-bit operands.
-    fn products_a16(&self, panel: &[i16], inputs: &[&[i16]], out: &mut [Lanes]);
+    /// Forgets a run.
+    fn close(&mut self, cache: CacheId);
 
-    /// `(m·acc + B) >> 16` in wrapping i32, without clamp: only under a certificate.
-    fn requantise(&self, acc: &Lanes, multipliers: &Lanes, biases: &Lanes, out: &mut [i16]);
+    /// Bytes that keys and values take.
+    fn cache_bytes(&self) -> usize;
 
-    /// S and Σ(x − mean)², for rows of at most 1,024 elements.
-    fn norm_sums(&self, x: &[i32]) -> (i64, u64);
+    /// Begins a pass over the rows of `spans`, which hold the tokens `ids`.
+    fn begin(&mut self, spans: &[Span], ids: &[u32]);
 
-    /// The norm's output from its coefficients.
-    fn norm_apply(&self, norm: &NormRow<'_>, x: &[i32], out: &mut [i16]);
+    /// Evaluates op `op` for all rows of the pass. Ops come in the order of the graph.
+    fn run(&mut self, op: usize);
 
-    /// e_j of each score, and Z. Scores lie so close that their differences fit u32.
-    fn softmax(&self, scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64;
+    /// From here on the pass consists of these rows, ascending, of value `value` alone.
+    fn keep(&mut self, value: usize, rows: &[usize]);
+
+    /// The rows of a value that has been evaluated and is still to be read by an op, or is the
+    /// last.
+    fn rows(&mut self, value: usize) -> HostRows<'_>;
 }
 
-/// The backend asked for, or the fastest that this machine has.
+/// The backend asked for, or the fastest that this machine has, with the model handed over.
 ///
 /// # Errors
-/// A backend that this machine's processor lacks.
-pub fn select(kind: Option<BackendKind>) -> Result<&'static dyn Backend, EngineError> {
-    match kind {
-        Some(BackendKind::Scalar) => Ok(&scalar::Scalar),
-        #[cfg(target_arch = "x86_64")]
-        Some(BackendKind::Avx2) if std::is_x86_feature_detected!("avx2") => Ok(&avx2::Avx2),
-        Some(kind) => Err(EngineError::BackendMissing { backend: kind.name() }),
-        None => select(Some(BackendKind::Avx2)).or_else(|_| select(Some(BackendKind::Scalar))),
-    }
-}
-
-/// A panel's index of channel `lane` and input `k`.
-pub const fn slot(lane: usize, k: usize) -> usize {
-    (k / 2) * 2 * LANES + lane * 2 + k % 2
+/// A backend that this machine's processor lacks, or memory that the system does not give.
+pub(crate) fn load(
+    kind: Option<BackendKind>,
+    model: Arc<Model>,
+    plan: Arc<Plan>,
+    pool: Arc<Pool>,
+) -> Result<Box<dyn Backend>, EngineError> {
+    let fastest = || BackendKind::available().last().copied().unwrap_or(BackendKind::Scalar);
+    let kind = kind.unwrap_or_else(fastest);
+    let Some(kernels) = cpu::kernels(kind) else {
+        return Err(EngineError::BackendMissing { backend: kind.name() });
+    };
+    Ok(Box::new(cpu::Cpu::new(kind, kernels, model, plan, pool)?))
 }

@@ -4,7 +4,10 @@
 //! head and group of [`LANES`] channels, one panel that grows with the positions. Both are stored
 //! as computed, so prefill, decode and any batch read the same integers.
 
-use crate::backend::{LANES, slot};
+use super::kernels::{LANES, slot};
+
+/// Positions for which memory is taken at once.
+const STEP: usize = 128;
 
 /// Keys and values of one attention op in one run.
 #[derive(Clone, Debug)]
@@ -32,26 +35,44 @@ impl KeyValues {
         self.positions
     }
 
+    /// Bytes taken.
+    pub(crate) fn bytes(&self) -> usize {
+        let all = self.keys.iter().chain(&self.values);
+        all.map(|values| values.capacity() * size_of::<i16>()).sum()
+    }
+
+    /// Forgets all positions, keeping the memory.
+    pub(crate) fn clear(&mut self) {
+        self.positions = 0;
+        self.keys.iter_mut().chain(&mut self.values).for_each(Vec::clear);
+    }
+
+    /// Inputs of a key panel: the channels of a head, one more if their number is odd.
+    pub(crate) const fn key_depth(&self) -> usize {
+        self.head_width.next_multiple_of(2)
+    }
+
     /// Appends the next position's key and value rows, all heads side by side.
     pub(crate) fn push(&mut self, key: &[i16], value: &[i16]) {
         let position = self.positions;
         let groups = self.head_width.div_ceil(LANES);
-        let panel = self.head_width * LANES;
+        let panel = self.key_depth() * LANES;
         let panels = position / LANES + 1;
         for (keys, row) in self.keys.iter_mut().zip(key.chunks_exact(self.head_width)) {
-            keys.resize(panels * panel, 0);
-            let start = (panels - 1) * panel;
-            for (k, element) in row.iter().enumerate() {
-                keys[start + slot(position % LANES, k)] = *element;
+            grow(keys, panels * panel, STEP / LANES * panel);
+            let keys = &mut keys[(panels - 1) * panel + slot(position % LANES, 0)..];
+            for (pair, elements) in keys.chunks_mut(2 * LANES).zip(row.chunks(2)) {
+                pair[..elements.len()].copy_from_slice(elements);
             }
         }
         let depth = (position / 2 + 1) * 2 * LANES;
         for (head, row) in value.chunks_exact(self.head_width).enumerate() {
             for (group, channels) in row.chunks(LANES).enumerate() {
                 let values = &mut self.values[head * groups + group];
-                values.resize(depth, 0);
-                for (lane, element) in channels.iter().enumerate() {
-                    values[slot(lane, position)] = *element;
+                grow(values, depth, STEP * LANES);
+                let values = &mut values[slot(0, position)..];
+                for (place, element) in values.iter_mut().step_by(2).zip(channels) {
+                    *place = *element;
                 }
             }
         }
@@ -60,7 +81,7 @@ impl KeyValues {
 
     /// The panels of a key head, each [`LANES`] positions.
     pub(crate) fn key_panels(&self, head: usize) -> impl Iterator<Item = &[i16]> {
-        self.keys[head].chunks_exact(self.head_width * LANES)
+        self.keys[head].chunks_exact(self.key_depth() * LANES)
     }
 
     /// The value panel of a channel group of a key head, over all positions, one more if their
@@ -68,4 +89,12 @@ impl KeyValues {
     pub(crate) fn value_panel(&self, head: usize, group: usize) -> &[i16] {
         &self.values[head * self.head_width.div_ceil(LANES) + group]
     }
+}
+
+/// Lengthens with zeros; takes memory in steps, not by doubling.
+fn grow(values: &mut Vec<i16>, length: usize, step: usize) {
+    if values.capacity() < length {
+        values.reserve_exact(length.next_multiple_of(step) - values.len());
+    }
+    values.resize(length, 0);
 }

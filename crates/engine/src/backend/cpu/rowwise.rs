@@ -1,0 +1,278 @@
+//! Row-wise kernels in plain Rust. Each backend compiles them for its own instruction set, where
+//! they become vector code: products are written as i32 × i32 → i64, which vectors have.
+
+use model::constants::{
+    A16_MAX, A16_MIN, EXP_LAST, EXP_ROWS, HALF, HALF_WIDE, RES_MAX, RES_MIN, SHIFT, SHIFT_WIDE,
+};
+use model::ops::exp::EXP;
+
+use super::kernels::{LANES, Lanes, NormRow, Residual, Stream};
+use super::memory::Window;
+
+/// Implements the row-wise part of `Kernels` by functions compiled with the features named.
+macro_rules! row_kernels {
+    ($(#[$features:meta])*) => {
+        row_kernels! { @one $(#[$features])* requantise(
+            sums: &[Lanes], multipliers: &Lanes, biases: &Lanes, out: &mut Window<'_, i16>
+        ) }
+        row_kernels! { @one $(#[$features])* residual(
+            sums: &[Lanes], residual: &Residual<'_>, out: &mut Window<'_, i32>
+        ) }
+        row_kernels! { @one $(#[$features])* gate_residual(
+            sums: &[Lanes], residual: &Residual<'_>, out: &mut Window<'_, i32>
+        ) }
+        row_kernels! { @one $(#[$features])* logits(
+            sums: &[Lanes], multipliers: &Lanes, out: &mut Window<'_, i64>
+        ) }
+        row_kernels! { @one $(#[$features])* gate_products(
+            gate: &[i16], up: &[i16], high: &mut [i16], low: &mut [i16]
+        ) }
+        row_kernels! { @one $(#[$features])* norm_sums(x: &[i32]) -> (i64, i64) }
+        row_kernels! { @one $(#[$features])* norm_apply(
+            norm: &NormRow<'_>, x: &[i32], out: &mut [i16]
+        ) }
+        row_kernels! { @one $(#[$features])* rope(
+            head: &[i16], cos: &[i32], sin: &[i32], out: &mut [i16]
+        ) }
+        row_kernels! { @one $(#[$features])* softmax(
+            scores: &[i32], multiplier: u32, out: &mut [i16]
+        ) -> i64 }
+        row_kernels! { @one $(#[$features])* average(
+            sums: &[i32], reciprocal: i32, out: &mut [i16]
+        ) }
+    };
+    (
+        @one $(#[$features:meta])*
+        $name:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)?
+    ) => {
+        fn $name(&self, $($argument: $kind),*) $(-> $result)? {
+            $(#[$features])*
+            fn compiled($($argument: $kind),*) $(-> $result)? {
+                $crate::backend::cpu::rowwise::$name($($argument),*)
+            }
+            // SAFETY: the instructions were detected before this backend was handed out.
+            #[allow(unused_unsafe, reason = "plain code promises nothing")]
+            unsafe {
+                compiled($($argument),*)
+            }
+        }
+    };
+}
+pub(crate) use row_kernels;
+
+/// Writes sixteen numbers, or as many as the matrix has channels left. No closures here: they would
+/// be compiled without the features of their callers.
+#[inline(always)]
+fn store<T: Copy>(row: &mut [T], lanes: &[T; LANES]) {
+    if let Ok(row) = <&mut [T; LANES]>::try_from(&mut *row) {
+        *row = *lanes;
+    } else {
+        let length = row.len();
+        row.copy_from_slice(&lanes[..length]);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn requantise(
+    sums: &[Lanes],
+    multipliers: &Lanes,
+    biases: &Lanes,
+    out: &mut Window<'_, i16>,
+) {
+    for (index, sums) in sums.iter().enumerate() {
+        let mut lanes = [0; LANES];
+        for lane in 0..LANES {
+            let v = sums[lane].wrapping_mul(multipliers[lane]).wrapping_add(biases[lane]);
+            lanes[lane] = (v >> SHIFT) as i16;
+        }
+        store(out.row(index), &lanes);
+    }
+}
+
+/// c·x of sixteen channels.
+#[inline(always)]
+fn streamed(residual: &Residual<'_>, index: usize, width: usize) -> [i64; LANES] {
+    let mut x = [0_i32; LANES];
+    match &residual.stream {
+        Stream::Res(rows) => {
+            let row = rows.from(index);
+            match row.first_chunk::<LANES>() {
+                Some(row) if width == LANES => x = *row,
+                _ => x[..width].copy_from_slice(&row[..width]),
+            }
+        }
+        Stream::A16(rows) => {
+            let row = rows.from(index);
+            match row.first_chunk::<LANES>() {
+                Some(row) if width == LANES => {
+                    for lane in 0..LANES {
+                        x[lane] = i32::from(row[lane]);
+                    }
+                }
+                _ => {
+                    for (x, value) in x.iter_mut().zip(&row[..width]) {
+                        *x = i32::from(*value);
+                    }
+                }
+            }
+        }
+    }
+    let mut out = [0; LANES];
+    for lane in 0..LANES {
+        let product = i64::from(residual.streams[lane]).wrapping_mul(i64::from(x[lane]));
+        out[lane] = product << residual.stream_bits;
+    }
+    out
+}
+
+#[inline(always)]
+pub(crate) fn residual(sums: &[Lanes], residual: &Residual<'_>, out: &mut Window<'_, i32>) {
+    for (index, sums) in sums.iter().enumerate() {
+        let row = out.row(index);
+        let x = streamed(residual, index, row.len());
+        let mut lanes = [0; LANES];
+        for lane in 0..LANES {
+            let m = i64::from(residual.multipliers[lane]);
+            // Inside i64 whatever the model: `model::constants` asserts it.
+            let v = m.wrapping_mul(i64::from(sums[lane])).wrapping_add(x[lane]);
+            lanes[lane] = clamp_res::<SHIFT>(v.wrapping_add(residual.biases[lane]));
+        }
+        store(row, &lanes);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn gate_residual(sums: &[Lanes], residual: &Residual<'_>, out: &mut Window<'_, i32>) {
+    let (pairs, _) = sums.as_chunks::<2>();
+    for (index, [high, low]) in pairs.iter().enumerate() {
+        let row = out.row(index);
+        let x = streamed(residual, index, row.len());
+        let mut lanes = [0; LANES];
+        for lane in 0..LANES {
+            let m = i64::from(residual.multipliers[lane]);
+            // Parts may wrap; the sum is inside i64 by its certificate.
+            let high = m.wrapping_mul(i64::from(high[lane])) << 15;
+            let low = m.wrapping_mul(i64::from(low[lane]));
+            let v = high.wrapping_add(low).wrapping_add(x[lane]);
+            lanes[lane] = clamp_res::<SHIFT_WIDE>(v.wrapping_add(residual.biases[lane]));
+        }
+        store(row, &lanes);
+    }
+}
+
+/// Clamps before the shift, so that the shift may be a logical one, which vectors have.
+#[inline(always)]
+fn clamp_res<const BITS: u32>(v: i64) -> i32 {
+    let most = (RES_MAX << BITS) | ((1 << BITS) - 1);
+    (v.clamp(RES_MIN << BITS, most) >> BITS) as i32
+}
+
+#[inline(always)]
+pub(crate) fn logits(sums: &[Lanes], multipliers: &Lanes, out: &mut Window<'_, i64>) {
+    for (index, sums) in sums.iter().enumerate() {
+        let mut lanes = [0; LANES];
+        for lane in 0..LANES {
+            lanes[lane] = i64::from(sums[lane]).wrapping_mul(i64::from(multipliers[lane]));
+        }
+        store(out.row(index), &lanes);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn gate_products(gate: &[i16], up: &[i16], high: &mut [i16], low: &mut [i16]) {
+    for ((g, u), (high, low)) in gate.iter().zip(up).zip(high.iter_mut().zip(low)) {
+        let product = i32::from(*g).wrapping_mul(i32::from(*u));
+        *high = (product >> 15) as i16;
+        *low = (product & 0x7fff) as i16;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn norm_sums(x: &[i32]) -> (i64, i64) {
+    let (mut sum, mut squares) = (0_i64, 0_i64);
+    for x in x {
+        let x = i64::from(*x);
+        sum = sum.wrapping_add(x);
+        // |x| ≤ 2^26 and at most 1,024 elements: at most 2^62.
+        squares = squares.wrapping_add(x.wrapping_mul(x));
+    }
+    (sum, squares)
+}
+
+#[inline(always)]
+pub(crate) fn norm_apply(norm: &NormRow<'_>, x: &[i32], out: &mut [i16]) {
+    let weights = norm.gains.iter().zip(norm.biases);
+    let Ok(reciprocal) = i32::try_from(norm.reciprocal) else {
+        // r is 2: the row is all but constant.
+        for ((out, x), (gain, bias)) in out.iter_mut().zip(x).zip(weights) {
+            let d = i64::from(*x).wrapping_sub(i64::from(norm.mean));
+            let z = d.wrapping_mul(i64::from(norm.reciprocal));
+            let v = z.wrapping_mul(i64::from(*gain)).wrapping_add(*bias);
+            *out = clamp_a16((v >> SHIFT_WIDE) as i32);
+        }
+        return;
+    };
+    for ((out, x), (gain, bias)) in out.iter_mut().zip(x).zip(weights) {
+        let d = x.wrapping_sub(norm.mean);
+        // |d·R| ≤ 2^32 because |d| ≤ √V < r: its upper part fits 32 bits beside 16 lower ones.
+        let z = i64::from(d).wrapping_mul(i64::from(reciprocal));
+        let (high, low) = ((z >> 16) as i32, (z & 0xffff) as i32);
+        let high = i64::from(high).wrapping_mul(i64::from(*gain)) << 16;
+        let low = i64::from(low).wrapping_mul(i64::from(*gain));
+        let v = high.wrapping_add(low).wrapping_add(*bias);
+        *out = clamp_a16((v >> SHIFT_WIDE) as i32);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn rope(head: &[i16], cos: &[i32], sin: &[i32], out: &mut [i16]) {
+    let pairs = cos.len();
+    let (first, second) = head.split_at(pairs);
+    let (out_first, out_second) = out.split_at_mut(pairs);
+    let outs = out_first.iter_mut().zip(out_second);
+    let inputs = first.iter().zip(second).zip(cos.iter().zip(sin));
+    for ((out_first, out_second), ((a, b), (c, d))) in outs.zip(inputs) {
+        let (a, b) = (i64::from(i32::from(*a)), i64::from(i32::from(*b)));
+        let (c, d) = (i64::from(*c), i64::from(*d));
+        let left = a.wrapping_mul(c).wrapping_sub(b.wrapping_mul(d));
+        let right = a.wrapping_mul(d).wrapping_add(b.wrapping_mul(c));
+        *out_first = clamp_a16((left.wrapping_add(HALF) >> SHIFT) as i32);
+        *out_second = clamp_a16((right.wrapping_add(HALF) >> SHIFT) as i32);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
+    let mut best = i32::MIN;
+    for score in scores {
+        best = best.max(*score);
+    }
+    // From this distance on t is past the last entry, and up to it the product stays below 2^27.
+    let far = ((EXP_ROWS as u32) << SHIFT) / multiplier + 1;
+    for (out, score) in out.iter_mut().zip(scores) {
+        let distance = (best.wrapping_sub(*score) as u32).min(far);
+        let t = distance.wrapping_mul(multiplier) >> SHIFT;
+        *out = t.min(EXP_LAST as u32) as i16;
+    }
+    let mut total = 0_i64;
+    for out in out.iter_mut().take(scores.len()) {
+        let e = EXP[*out as usize % EXP_ROWS];
+        *out = e as i16;
+        total = total.wrapping_add(i64::from(e));
+    }
+    total
+}
+
+#[inline(always)]
+pub(crate) fn average(sums: &[i32], reciprocal: i32, out: &mut [i16]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        let v = i64::from(*sum).wrapping_mul(i64::from(reciprocal)).wrapping_add(HALF_WIDE);
+        *out = clamp_a16((v >> SHIFT_WIDE) as i32);
+    }
+}
+
+/// The nearest activation.
+#[inline(always)]
+pub(crate) fn clamp_a16(value: i32) -> i16 {
+    value.clamp(A16_MIN as i32, A16_MAX as i32) as i16
+}
