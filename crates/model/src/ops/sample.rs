@@ -7,10 +7,10 @@
 //! Z = Σ EXP[t]; top-p keeps the smallest prefix whose sum is ≥ ⌈top_p·Z / 1000⌉, at least one
 //! Z' = sum of what is kept; u = ⌊draw·Z' / 2^64⌋; the token is the first whose prefix sum is > u
 //! ```
-//! Entries of one t have one weight, so a histogram of t decides how many of each are kept and where
-//! the draw falls; only then the entry itself is looked up. The draw is a hash of seed and output
-//! index, so a sampled answer is as reproducible as a greedy one. Entries that weigh nothing are never
-//! drawn.
+//! Entries of one t have one weight, so a histogram of t decides how many of each are kept and
+//! where the draw falls; only then the entry itself is looked up. The draw is a hash of seed and
+//! output index, so a sampled answer is as reproducible as a greedy one. Entries that weigh nothing
+//! are never drawn.
 
 use crypto::{Domain, hash};
 

@@ -8,3 +8,4 @@ mod step_compositions;
 mod step_sizes;
 mod steps;
 mod support;
+mod vectors;

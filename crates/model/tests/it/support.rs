@@ -43,6 +43,11 @@ impl Random {
         Self(seed)
     }
 
+    /// Always the same numbers, for what is pinned.
+    pub(crate) const fn fixed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// The numbers that belong to `index` under this seed.
     pub(crate) fn of(&self, index: u64) -> Self {
         Self(Self(self.0 ^ index.wrapping_mul(0xd134_2543_de82_ef95)).next())
