@@ -8,12 +8,15 @@
 //! Behind a norm the bound is Cauchy–Schwarz: its output is `z_k·G_k + β_k + ε_k` with ‖z‖ < 1 and
 //! |ε| ≤ ½, hence `|Σ w·y| ≤ √Σ(w·G)² + |Σ w·β| + ½Σ|w|`. Elsewhere it is Σ|w|·max|a|.
 
-use crate::constants::{A16_MIN, HALF_WIDE, SHIFT, SHIFT_WIDE};
+use crate::constants::{
+    A16_MIN, HALF, HALF_WIDE, POSITIONS_MAX, RES_MIN, SHIFT, SHIFT_WIDE, UNIT_BITS,
+};
 use crate::graph::{Op, ValueId};
+use crate::inspect::{Kind, Shape};
 use crate::int::{Int, sum};
 use crate::layout::size;
 use crate::model::Model;
-use crate::rows::head;
+use crate::rows::{Rows, head};
 use crate::weights::{Channel, Channels, OpWeights};
 
 /// What is certain of one op.
@@ -44,15 +47,30 @@ pub enum Certificate {
 
 /// Certificates of all ops of a model, in order.
 pub fn certify(model: &Model) -> Vec<Certificate> {
+    certified(model).into_iter().map(|op| op.certificate).collect()
+}
+
+/// What is certain of one op and of the row it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Certified {
+    /// What is certain of the arithmetic.
+    pub certificate: Certificate,
+    /// No element of the op's row is larger in magnitude, whatever the input: at most what its type
+    /// holds. An importer prints it beside the largest magnitude that it has seen.
+    pub largest: i64,
+}
+
+/// Certificates and largest magnitudes of all ops of a model, in order. One pass over the weights.
+pub fn certified(model: &Model) -> Vec<Certified> {
     let mut known: Vec<Bound> = Vec::new();
-    let mut certificates = Vec::new();
+    let mut ops = Vec::new();
     for (op, weights) in model.graph().ops.iter().zip(&model.weights().ops) {
         let view = View { model, known: &known };
         let (certificate, bound) = view.op(op, weights);
-        certificates.push(certificate);
+        ops.push(Certified { certificate, largest: view.largest(&bound) });
         known.push(bound);
     }
-    certificates
+    ops
 }
 
 /// What is known of a value's elements.
@@ -74,6 +92,22 @@ struct View<'a> {
 impl View<'_> {
     fn op(&self, op: &Op, weights: &OpWeights) -> (Certificate, Bound) {
         match (op, weights) {
+            (Op::EmbeddingSum { .. }, OpWeights::Rows { words, positions }) => {
+                let most = |row: &Rows<i16>| largest(row.data().iter().map(|x| Int::from(*x)));
+                (Certificate::Nothing, self.flat(most(words) + most(positions)))
+            }
+            (Op::EmbeddingScaled { factor, .. }, OpWeights::Channels(channels)) => {
+                let row = |channel: Channel<'_>| {
+                    let most = largest(channel.weights.iter().map(|w| Int::from(*w)));
+                    most * Int::from(channel.multiplier) * Int::from(*factor) + Int::from(HALF)
+                };
+                let most = largest(channels.iter().map(row)).div_ceil(Int::power_of_two(SHIFT));
+                (Certificate::Nothing, self.flat(most))
+            }
+            (Op::LinearResidual { input, stream, .. }, OpWeights::Channels(channels)) => {
+                let sums = self.sums(*input, channels);
+                (Certificate::Nothing, self.added(channels, &sums, *stream, SHIFT))
+            }
             (Op::Norm { .. }, OpWeights::Norm { gains, biases }) => {
                 (Certificate::Nothing, norm_bound(gains, biases))
             }
@@ -83,18 +117,20 @@ impl View<'_> {
             (Op::Table { table, .. }, _) => {
                 let table = self.model.weights().tables.get(size(*table));
                 let entries = table.map_or(&[][..], Vec::as_slice);
-                let most = entries.iter().map(|entry| Int::from(*entry).abs()).max();
-                let width = self.model.shapes().get(self.known.len()).map_or(0, |s| size(s.width));
-                (Certificate::Nothing, Bound::Channels(vec![most.unwrap_or(Int::ZERO); width]))
+                let most = largest(entries.iter().map(|entry| Int::from(*entry)));
+                (Certificate::Nothing, self.flat(most))
             }
-            (Op::GateResidual { gate, up, .. }, OpWeights::Channels(channels)) => {
+            (Op::GateResidual { gate, up, stream, .. }, OpWeights::Channels(channels)) => {
                 let products: Vec<Int> = self
                     .channels(*gate, channels.weights.width())
                     .into_iter()
                     .zip(self.channels(*up, channels.weights.width()))
                     .map(|(gate, up)| gate * up)
                     .collect();
-                (Certificate::Gate { narrow: gate_is_narrow(channels, &products) }, Bound::Unknown)
+                let sums: Vec<Int> =
+                    channels.iter().map(|channel| absolute(channel.weights, &products)).collect();
+                let bound = self.added(channels, &sums, *stream, SHIFT_WIDE);
+                (Certificate::Gate { narrow: gate_is_narrow(channels, &products, &sums) }, bound)
             }
             (Op::Rope { input, heads }, _) => {
                 (Certificate::Nothing, self.rope(*input, size(*heads)))
@@ -112,21 +148,23 @@ impl View<'_> {
         }
     }
 
-    fn linear(&self, input: ValueId, channels: &Channels) -> (Certificate, Bound) {
+    /// Bound on |Σ w·a| of each channel.
+    fn sums(&self, input: ValueId, channels: &Channels) -> Vec<Int> {
         let limits = self.channels(input, channels.weights.width());
-        let bounds: Vec<Int> = channels
-            .iter()
-            .map(|channel| {
-                let sum = match self.known.get(size(input)) {
-                    Some(Bound::Norm { gains, biases, .. }) => {
-                        cauchy_schwarz(channel.weights, gains, biases)
-                    }
-                    _ => absolute(channel.weights, &limits),
-                };
-                worst(&channel, sum)
-            })
-            .collect();
-        let most = bounds.iter().copied().max().unwrap_or(Int::ZERO);
+        let bound = |channel: Channel<'_>| match self.known.get(size(input)) {
+            Some(Bound::Norm { gains, biases, .. }) => {
+                cauchy_schwarz(channel.weights, gains, biases)
+            }
+            _ => absolute(channel.weights, &limits),
+        };
+        channels.iter().map(bound).collect()
+    }
+
+    fn linear(&self, input: ValueId, channels: &Channels) -> (Certificate, Bound) {
+        let sums = self.sums(input, channels);
+        let bounds: Vec<Int> =
+            channels.iter().zip(sums).map(|(channel, sum)| worst(&channel, sum)).collect();
+        let most = largest(bounds.iter().copied());
         let narrow = most < Int::power_of_two(31);
         let clamp = -Int::from(A16_MIN);
         let outputs =
@@ -134,11 +172,54 @@ impl View<'_> {
         (Certificate::Linear { narrow, worst: most.get() }, Bound::Channels(outputs))
     }
 
-    /// A rotation keeps the norm of each pair; rounding adds at most 1.
+    /// Bound on what a residual add gives.
+    fn added(&self, channels: &Channels, sums: &[Int], stream: ValueId, shift: u32) -> Bound {
+        let clamp = -Int::from(RES_MIN);
+        let limits = match self.known.get(size(stream)) {
+            Some(Bound::Channels(limits) | Bound::Norm { channels: limits, .. }) => limits.clone(),
+            _ => vec![clamp; sums.len()],
+        };
+        let one = |(channel, (sum, x)): (Channel<'_>, (&Int, Int))| {
+            let v = worst(&channel, *sum) + Int::from(channel.stream).abs() * x;
+            v.div_ceil(Int::power_of_two(shift)).min(clamp)
+        };
+        Bound::Channels(channels.iter().zip(sums.iter().zip(limits)).map(one).collect())
+    }
+
+    /// One bound for all channels of the op's row.
+    fn flat(&self, most: Int) -> Bound {
+        Bound::Channels(vec![most; self.shape().map_or(0, |shape| size(shape.width))])
+    }
+
+    fn shape(&self) -> Option<&Shape> {
+        self.model.shapes().get(self.known.len())
+    }
+
+    fn largest(&self, bound: &Bound) -> i64 {
+        let of_type = match self.shape().map(|shape| shape.kind) {
+            Some(Kind::A16) => -Int::from(A16_MIN),
+            Some(Kind::Res) => -Int::from(RES_MIN),
+            Some(Kind::Pooled) => -Int::from(A16_MIN) * Int::from(POSITIONS_MAX),
+            Some(Kind::Unit) => Int::power_of_two(UNIT_BITS),
+            Some(Kind::Logits) | None => Int::power_of_two(62),
+        };
+        match bound {
+            Bound::Unknown => of_type,
+            Bound::Channels(channels) | Bound::Norm { channels, .. } => {
+                largest(channels.iter().copied()).min(of_type)
+            }
+        }
+        .to_i64()
+    }
+
+    /// A rotation by an angle keeps the norm of each pair; what the tables hold is any pair of
+    /// numbers, so the longest of each channel counts. Rounding adds at most 1.
     fn rope(&self, input: ValueId, heads: usize) -> Bound {
         let pairs = size(self.model.graph().rope_pairs);
         let width = pairs.saturating_mul(2);
         let limits = self.channels(input, width.saturating_mul(heads));
+        let lengths = self.rotations(pairs);
+        let one = Int::power_of_two(SHIFT_WIDE);
         let mut out = Vec::new();
         for index in 0..heads {
             let (first, second) =
@@ -146,13 +227,28 @@ impl View<'_> {
             let norms: Vec<Int> = first
                 .iter()
                 .zip(second)
-                .map(|(a, b)| (*a * *a + *b * *b).sqrt_ceil() + Int::from(1_u32))
+                .zip(&lengths)
+                .map(|((a, b), length)| ((*a * *a + *b * *b) * *length).div_ceil(one))
+                .map(|square| square.sqrt_ceil() + Int::from(1_u32))
                 .map(|norm| norm.min(-Int::from(A16_MIN)))
                 .collect();
             out.extend_from_slice(&norms);
             out.extend_from_slice(&norms);
         }
         Bound::Channels(out)
+    }
+
+    /// The largest C² + D² of each channel pair.
+    fn rotations(&self, pairs: usize) -> Vec<Int> {
+        let mut longest = vec![Int::ZERO; pairs];
+        let tables = &self.model.weights().rope;
+        for (cos, sin) in tables.cos.iter().zip(tables.sin.iter()) {
+            for (longest, (c, d)) in longest.iter_mut().zip(cos.iter().zip(sin)) {
+                let (c, d) = (Int::from(*c), Int::from(*d));
+                *longest = (*longest).max(c * c + d * d);
+            }
+        }
+        longest
     }
 
     fn attention(&self, op: &Op) -> (Certificate, Bound) {
@@ -230,11 +326,15 @@ fn worst(channel: &Channel<'_>, sum: Int) -> Int {
     Int::from(channel.multiplier) * sum + Int::from(channel.bias).abs()
 }
 
-fn gate_is_narrow(channels: &Channels, products: &[Int]) -> bool {
+fn gate_is_narrow(channels: &Channels, products: &[Int], sums: &[Int]) -> bool {
     let small = products.iter().all(|product| *product < Int::power_of_two(30));
     small
-        && channels.iter().all(|channel| {
+        && channels.iter().zip(sums).all(|(channel, sum)| {
             let stream = Int::from(channel.stream).abs() * Int::power_of_two(26);
-            worst(&channel, absolute(channel.weights, products)) + stream < Int::power_of_two(63)
+            worst(&channel, *sum) + stream < Int::power_of_two(63)
         })
+}
+
+fn largest(values: impl Iterator<Item = Int>) -> Int {
+    values.map(Int::abs).max().unwrap_or(Int::ZERO)
 }

@@ -1,10 +1,15 @@
 //! Certificates hold for the inputs built to break them, and fall when a number grows.
 
-use model::certificate::{Certificate, certify};
+use model::certificate::{Certificate, certified, certify};
 use model::constants::HALF_WIDE;
+use model::inspect::Kind;
 use model::int::dot_w8;
+use model::ops::linear::requantise;
 use model::ops::norm::{Norm, norm};
-use model::{Model, Op, OpWeights, Parts};
+use model::reference::evaluate;
+use model::rows::Rows;
+use model::step::Executed;
+use model::{Channels, Model, Op, OpWeights, Parts};
 
 use crate::support::{chat, embed};
 
@@ -72,6 +77,128 @@ fn the_bound_of_a_linear_op_is_sharp_and_holds() {
     let (narrow, bound) = worst(&certificates[2]);
     assert!(narrow && largest <= bound, "{largest} of {bound}");
     assert!(largest * 100 >= bound * 99, "{largest} of {bound}");
+}
+
+#[test]
+fn every_row_of_a_run_stays_below_what_is_certified() {
+    for (model, ids) in [(chat(), [3, 17, 40, 95, 0, 22]), (embed(), [95, 3, 17, 40, 5, 6])] {
+        let evaluated = evaluate(&model, &ids, &[]);
+        for (op, certified) in (0..).zip(certified(&model)) {
+            for position in 0..6 {
+                let Some(row) = evaluated.row(op, position) else { continue };
+                let elements: Vec<i64> = match model.shapes()[op as usize].kind {
+                    Kind::A16 => {
+                        row.as_chunks().0.iter().map(|b| i16::from_le_bytes(*b).into()).collect()
+                    }
+                    _ => row.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b).into()).collect(),
+                };
+                for element in elements {
+                    assert!(element.abs() <= certified.largest, "op {op}: {element}");
+                }
+            }
+        }
+    }
+}
+
+/// Each channel of every linear op that follows a norm, with the row that its weights ask for.
+#[test]
+fn rows_aligned_with_any_channel_of_any_op_never_pass_its_bound() {
+    for model in [chat(), embed()] {
+        let all = certified(&model);
+        for (index, op) in model.graph().ops.iter().enumerate() {
+            let Op::Linear { input, .. } = op else { continue };
+            let (Op::Norm { centred, offset, .. }, OpWeights::Norm { gains, biases }) =
+                (&model.graph().ops[*input as usize], &model.weights().ops[*input as usize])
+            else {
+                continue;
+            };
+            let OpWeights::Channels(channels) = &model.weights().ops[index] else {
+                panic!("a linear op has channels")
+            };
+            let attributes = Norm { centred: *centred, offset: *offset, gains, biases };
+            let mut largest = 0;
+            for channel in channels.iter() {
+                for sign in [1, -1] {
+                    let aligned = |(w, g): (&i8, &i32)| sign * i32::from(*w) * g / 4;
+                    let x: Vec<i32> = channel.weights.iter().zip(gains).map(aligned).collect();
+                    let sum = dot_w8(channel.weights, &norm(&attributes, &x));
+                    let v = sum.get() * i128::from(channel.multiplier) + i128::from(channel.bias);
+                    largest = largest.max(v.abs());
+                    let y = i64::from(requantise(&channel, sum)).abs();
+                    assert!(y <= all[index].largest, "op {index}");
+                }
+            }
+            let (_, bound) = worst(&all[index].certificate);
+            assert!(largest <= bound, "op {index}: {largest} of {bound}");
+            // A centred row cannot align with weights whose mean is not zero.
+            let sharp = if *centred { 90 } else { 99 };
+            assert!(largest * 100 >= bound * sharp, "op {index}: {largest} of {bound}");
+        }
+    }
+}
+
+/// The model with channel 0 of op 2 scaled and shifted so that its bound is `bound`, if it can be.
+fn at_the_edge(model: &Model) -> (Model, i128) {
+    let edge = (1_i128 << 31) - 1;
+    let multiplied = with_weights(model, |weights| channel_of(weights, |c| c.multipliers[0] = 100));
+    let (_, bound) = worst(&certify(&multiplied)[2]);
+    let scaled = (100 * edge / bound) as i32;
+    let scaled = with_weights(model, |weights| channel_of(weights, |c| c.multipliers[0] = scaled));
+    let (narrow, bound) = worst(&certify(&scaled)[2]);
+    assert!(narrow);
+    let left = (edge - bound) as i64;
+    let filled = with_weights(&scaled, |weights| channel_of(weights, |c| c.biases[0] += left));
+    (filled, edge)
+}
+
+fn channel_of(weights: &mut model::Weights, change: impl FnOnce(&mut Channels)) {
+    match &mut weights.ops[2] {
+        OpWeights::Channels(channels) => change(channels),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_more_on_a_weight_multiplier_bias_or_gain_at_the_edge_breaks_the_certificate() {
+    let (model, edge) = at_the_edge(&chat());
+    assert_eq!(worst(&certify(&model)[2]), (true, edge));
+    let changes: [fn(&mut model::Weights); 4] = [
+        |weights| channel_of(weights, |channels| channels.biases[0] += 1),
+        |weights| channel_of(weights, |channels| channels.multipliers[0] += 1),
+        |weights| {
+            channel_of(weights, |channels| {
+                // The first weight that can still grow in magnitude.
+                let mut data = channels.weights.data().to_vec();
+                let grown = data[..64].iter().position(|w| (50..127).contains(w)).unwrap();
+                data[grown] += 1;
+                channels.weights = Rows::from_data(64, data);
+            });
+        },
+        |weights| match &mut weights.ops[1] {
+            OpWeights::Norm { gains, .. } => gains.iter_mut().for_each(|gain| *gain += 1),
+            other => panic!("{other:?}"),
+        },
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let (narrow, bound) = worst(&certify(&with_weights(&model, change))[2]);
+        assert!(!narrow && bound > edge, "change {index}: {bound}");
+    }
+    let less =
+        with_weights(&model, |weights| channel_of(weights, |channels| channels.biases[0] -= 1));
+    assert!(worst(&certify(&less)[2]).0);
+}
+
+#[test]
+fn rotation_tables_that_lengthen_a_pair_count_in_the_bound_of_scores() {
+    let longest = |model: &Model| certified(model)[5].largest;
+    assert!(matches!(chat().graph().ops[5], Op::Rope { .. }));
+    let stretched = with_weights(&chat(), |weights| {
+        let one = vec![1 << 16; 8 * 2_048];
+        weights.rope.cos = Rows::from_data(8, one.clone());
+        weights.rope.sin = Rows::from_data(8, one);
+    });
+    let (before, after) = (longest(&chat()), longest(&stretched));
+    assert!(after * 100 >= before * 141, "{before} to {after}");
 }
 
 #[test]
