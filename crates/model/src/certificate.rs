@@ -13,7 +13,7 @@ use crate::constants::{
 };
 use crate::graph::{Op, ValueId};
 use crate::inspect::{Kind, Shape};
-use crate::int::{Int, sum};
+use crate::int::{Int, dot_gains, dot_limits, dot_offsets, sum, sum_magnitudes};
 use crate::layout::size;
 use crate::model::Model;
 use crate::rows::{Rows, head};
@@ -80,8 +80,9 @@ enum Bound {
     Unknown,
     /// Largest magnitude of each channel.
     Channels(Vec<Int>),
-    /// The output of a norm that never clamps.
-    Norm { gains: Vec<i32>, biases: Vec<i64>, channels: Vec<Int> },
+    /// The output of a norm that never clamps: gains, biases without the half of the rounding (none
+    /// if all are 0), and the largest magnitude of each channel.
+    Norm { gains: Vec<i32>, offsets: Vec<i64>, channels: Vec<Int> },
 }
 
 struct View<'a> {
@@ -98,8 +99,11 @@ impl View<'_> {
             }
             (Op::EmbeddingScaled { factor, .. }, OpWeights::Channels(channels)) => {
                 let row = |channel: Channel<'_>| {
-                    let most = largest(channel.weights.iter().map(|w| Int::from(*w)));
-                    most * Int::from(channel.multiplier) * Int::from(*factor) + Int::from(HALF)
+                    let most = channel.weights.iter().map(|w| w.unsigned_abs()).max();
+                    Int::from(most.unwrap_or(0))
+                        * Int::from(channel.multiplier)
+                        * Int::from(*factor)
+                        + Int::from(HALF)
                 };
                 let most = largest(channels.iter().map(row)).div_ceil(Int::power_of_two(SHIFT));
                 (Certificate::Nothing, self.flat(most))
@@ -127,8 +131,9 @@ impl View<'_> {
                     .zip(self.channels(*up, channels.weights.width()))
                     .map(|(gate, up)| gate * up)
                     .collect();
+                let limits = narrow(&products);
                 let sums: Vec<Int> =
-                    channels.iter().map(|channel| absolute(channel.weights, &products)).collect();
+                    channels.iter().map(|channel| dot_limits(channel.weights, &limits)).collect();
                 let bound = self.added(channels, &sums, *stream, SHIFT_WIDE);
                 (Certificate::Gate { narrow: gate_is_narrow(channels, &products, &sums) }, bound)
             }
@@ -150,12 +155,12 @@ impl View<'_> {
 
     /// Bound on |Σ w·a| of each channel.
     fn sums(&self, input: ValueId, channels: &Channels) -> Vec<Int> {
-        let limits = self.channels(input, channels.weights.width());
+        let limits = narrow(&self.channels(input, channels.weights.width()));
         let bound = |channel: Channel<'_>| match self.known.get(size(input)) {
-            Some(Bound::Norm { gains, biases, .. }) => {
-                cauchy_schwarz(channel.weights, gains, biases)
+            Some(Bound::Norm { gains, offsets, .. }) => {
+                cauchy_schwarz(channel.weights, gains, offsets)
             }
-            _ => absolute(channel.weights, &limits),
+            _ => dot_limits(channel.weights, &limits),
         };
         channels.iter().map(bound).collect()
     }
@@ -291,34 +296,29 @@ fn norm_bound(gains: &[i32], biases: &[i64]) -> Bound {
         })
         .collect();
     if channels.iter().all(|limit| *limit < -Int::from(A16_MIN)) {
-        Bound::Norm { gains: gains.to_vec(), biases: biases.to_vec(), channels }
+        let offset = |bias: &i64| (Int::from(*bias) - Int::from(HALF_WIDE)).to_i64();
+        let mut offsets: Vec<i64> = biases.iter().map(offset).collect();
+        if offsets.iter().all(|offset| *offset == 0) {
+            // The rule of norms without bias: nothing to add up.
+            offsets.clear();
+        }
+        Bound::Norm { gains: gains.to_vec(), offsets, channels }
     } else {
         Bound::Unknown
     }
 }
 
-/// Bound on |Σ w·y| for y the output of a norm.
-fn cauchy_schwarz(weights: &[i8], gains: &[i32], biases: &[i64]) -> Int {
-    let mut squares = Int::ZERO;
-    let mut offset = Int::ZERO;
-    let mut magnitude = Int::ZERO;
-    for (w, (gain, bias)) in weights.iter().zip(gains.iter().zip(biases)) {
-        let w = Int::from(*w);
-        let scaled = w * Int::from(*gain);
-        squares = squares + scaled * scaled;
-        offset = offset + w * (Int::from(*bias) - Int::from(HALF_WIDE));
-        magnitude = magnitude + w.abs();
-    }
-    let one = Int::from(1_u32);
-    squares.sqrt_ceil()
-        + offset.abs().div_ceil(Int::power_of_two(SHIFT_WIDE))
-        + magnitude.div_ceil(Int::from(2_u32))
-        + one
+/// Bound on |Σ w·y| for y the output of a norm that never clamps.
+fn cauchy_schwarz(weights: &[i8], gains: &[i32], offsets: &[i64]) -> Int {
+    dot_gains(weights, gains).sqrt_ceil()
+        + dot_offsets(weights, offsets).abs().div_ceil(Int::power_of_two(SHIFT_WIDE))
+        + sum_magnitudes(weights).div_ceil(Int::from(2_u32))
+        + Int::from(1_u32)
 }
 
-/// Bound on |Σ w·a| for |a_k| ≤ limits_k.
-fn absolute(weights: &[i8], limits: &[Int]) -> Int {
-    sum(weights.iter().zip(limits).map(|(w, limit)| Int::from(*w).abs() * *limit))
+/// Limits as `dot_limits` takes them: those of activations and of gate products are at most 2^30.
+fn narrow(limits: &[Int]) -> Vec<u32> {
+    limits.iter().map(|limit| u32::try_from(limit.get()).unwrap_or(u32::MAX)).collect()
 }
 
 /// Bound on |m·acc + B| for |acc| ≤ `sum`.

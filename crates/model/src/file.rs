@@ -128,7 +128,7 @@ fn write_op(weights: &OpWeights, out: &mut Vec<u8>) {
             out.extend(biases.iter().flat_map(|value| value.to_le_bytes()));
         }
         OpWeights::Channels(channels) => {
-            out.extend(channels.weights.data().iter().flat_map(|value| value.to_le_bytes()));
+            out.extend(channels.weights.data().iter().map(|value| value.cast_unsigned()));
             out.extend(channels.multipliers.iter().flat_map(|value| value.to_le_bytes()));
             out.extend(channels.biases.iter().flat_map(|value| value.to_le_bytes()));
             out.extend(channels.streams.iter().flat_map(|value| value.to_le_bytes()));
@@ -159,7 +159,7 @@ impl Source<'_> {
     fn channels(&mut self, shape: &ChannelShape) -> Channels {
         let optional = |present: bool| if present { shape.outputs } else { 0 };
         let weights = self.take(shape.outputs.saturating_mul(shape.inputs));
-        let weights = weights.iter().map(|byte| i8::from_le_bytes([*byte])).collect();
+        let weights = weights.iter().map(|byte| byte.cast_signed()).collect();
         Channels {
             weights: Rows::from_data(shape.inputs, weights),
             multipliers: self.i32s(shape.outputs),

@@ -175,3 +175,39 @@ pub fn dot_products(weights: &[i8], products: &[i32]) -> Int {
             .fold(0_i64, |acc, (w, p)| acc.wrapping_add(i64::from(*w).wrapping_mul(i64::from(*p)))),
     )
 }
+
+/// Σ|w|·limit for limits of at most 2^30. At most 65,536 terms below 2^37 each: below 2^53.
+pub fn dot_limits(weights: &[i8], limits: &[u32]) -> Int {
+    let terms = weights.iter().zip(limits);
+    Int::from(terms.fold(0_u64, |sum, (w, limit)| {
+        sum.wrapping_add(u64::from(w.unsigned_abs()).wrapping_mul(u64::from(*limit)))
+    }))
+}
+
+/// Σ(w·G)². At most 65,536 terms below 2^44 each: below 2^60.
+pub fn dot_gains(weights: &[i8], gains: &[i32]) -> Int {
+    let terms = weights.iter().zip(gains);
+    Int::from(terms.fold(0_u64, |sum, (w, gain)| {
+        let scaled = u64::from(i32::from(*w).wrapping_mul(*gain).unsigned_abs());
+        sum.wrapping_add(scaled.wrapping_mul(scaled))
+    }))
+}
+
+/// Σ w·β for |β| ≤ 2^47: 256 terms at a time stay below 2^62.
+pub fn dot_offsets(weights: &[i8], offsets: &[i64]) -> Int {
+    let chunks = weights.chunks(256).zip(offsets.chunks(256));
+    sum(chunks.map(|(weights, offsets)| {
+        let terms = weights.iter().zip(offsets);
+        Int::from(
+            terms.fold(0_i64, |sum, (w, offset)| {
+                sum.wrapping_add(i64::from(*w).wrapping_mul(*offset))
+            }),
+        )
+    }))
+}
+
+/// Σ|w|. At most 65,536 terms below 2^7 each.
+pub fn sum_magnitudes(weights: &[i8]) -> Int {
+    let total = weights.iter().fold(0_u32, |sum, w| sum.wrapping_add(w.unsigned_abs().into()));
+    Int::from(total)
+}

@@ -164,7 +164,7 @@ impl OpWeights {
                 let (channel, part) = split(index, blocks);
                 let channel = channels.channel(channel);
                 let values = block_at(channel.weights, part, block);
-                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                out.extend(values.iter().map(|value| value.cast_unsigned()));
                 out.extend(channel.multiplier.to_le_bytes());
                 out.extend(channel.bias.to_le_bytes());
                 out.extend(channel.stream.to_le_bytes());
@@ -224,10 +224,13 @@ fn within<T>(
 where
     T: Copy + PartialOrd + Into<i64>,
 {
-    match values.iter().find(|value| **value < least || **value > most) {
-        Some(value) => Err(ModelError::Range { op, what, value: (*value).into() }),
-        None => Ok(()),
+    // All are looked at without a branch; the first one outside is searched for only then.
+    let outside = |value: &T| (*value < least) | (*value > most);
+    if !values.iter().fold(false, |found, value| found | outside(value)) {
+        return Ok(());
     }
+    let first = values.iter().find(|value| outside(value));
+    first.map_or(Ok(()), |value| Err(ModelError::Range { op, what, value: (*value).into() }))
 }
 
 impl Weights {
