@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use model::inspect::Task;
 use model::{Job, Model, Run};
 
 use crate::backend::{self, BackendKind};
@@ -154,10 +155,37 @@ impl Engine {
                     }
                     mailbox.accept_taken(index);
                 }
+                (_, Event::Logits(_)) => {}
                 (index, Event::Done(run)) => runs[index] = Some(*run),
             }
         }
         Ok(runs.into_iter().flatten().collect())
+    }
+
+    /// The logits after every position of `ids`, each row handed over with its position: what a
+    /// model thinks of a text that it has not written.
+    ///
+    /// # Errors
+    /// An input that the model cannot run, or a model without logits.
+    pub fn score(
+        &self,
+        ids: &[u32],
+        on_logits: &mut dyn FnMut(usize, &[i64]),
+    ) -> Result<(), EngineError> {
+        if self.model.facts().task == Task::Embed {
+            return Err(EngineError::NoLogits);
+        }
+        let job = Job::embed(ids);
+        job.check(self.model.facts())?;
+        let mailbox = Arc::new(Mailbox::new(1, Arc::clone(&self.inbox)));
+        self.inbox.submit(vec![Request::new(&job, 0, &mailbox).scored()])?;
+        let mut position = 0;
+        while let Event::Logits(row) = mailbox.take()?.1 {
+            on_logits(position, &row);
+            position += 1;
+            mailbox.accept_taken(0);
+        }
+        Ok(())
     }
 
     fn submit(&self, jobs: &[Job<'_>]) -> Result<Arc<Mailbox>, EngineError> {
@@ -205,6 +233,7 @@ impl Generation {
         }
         Ok(match self.mailbox.take()?.1 {
             Event::Token(token) => Some(token),
+            Event::Logits(_) => None,
             Event::Done(run) => {
                 self.run = Some(*run);
                 None
@@ -228,7 +257,7 @@ impl Generation {
                 return Ok(run);
             }
             match self.mailbox.take()?.1 {
-                Event::Token(_) => self.canceller().cancel(),
+                Event::Token(_) | Event::Logits(_) => self.canceller().cancel(),
                 Event::Done(run) => self.run = Some(*run),
             }
         }

@@ -37,6 +37,9 @@ pub enum EngineError {
         /// The bound.
         limit: usize,
     },
+    /// Logits of a model that has none.
+    #[error("the model embeds; only models that generate tokens have logits")]
+    NoLogits,
     /// An engine whose threads have ended: it was dropped, or a defect stopped it.
     #[error("the engine has stopped; load the model again")]
     Stopped,

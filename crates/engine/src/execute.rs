@@ -23,11 +23,18 @@ pub(crate) struct Segment<'a> {
     /// First position.
     pub(crate) start: usize,
     pub(crate) ids: &'a [u32],
-    /// Whether the last position gives an output.
-    pub(crate) emits: bool,
+    pub(crate) emits: Emits,
 }
 
-/// What the last position of a segment gives.
+/// Which positions of a segment of a causal graph give an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emits {
+    Nothing,
+    Last,
+    All,
+}
+
+/// What a position gives, or a whole segment of a graph of full reach.
 pub(crate) enum Emission<'a> {
     Logits(&'a [i64]),
     Row(&'a [i32]),
@@ -48,8 +55,9 @@ impl Executor {
         Sequence { cache: self.backend.open(), trace: Trace::new(boundaries) }
     }
 
-    /// Runs the segments and calls `emit` with the index of each that emits. Gives up between two
-    /// ops once nobody wants the pass any more: the runs of the segments then make no sense.
+    /// Runs the segments and calls `emit` with the index of a segment for each of its outputs, in
+    /// order. Gives up between two blocks once nobody wants the pass any more: the runs of the
+    /// segments then make no sense.
     pub(crate) fn pass(
         &mut self,
         segments: &mut [Segment<'_>],
@@ -65,9 +73,13 @@ impl Executor {
         let ids: Vec<u32> = segments.iter().flat_map(|segment| segment.ids).copied().collect();
         self.backend.begin(&spans, &ids);
         let plan = Arc::clone(&self.plan);
+        let mut emitting: Vec<usize> = (0..segments.len()).collect();
         for (index, step) in plan.steps.iter().enumerate() {
-            if index == plan.head && !self.keep_emitting(segments) {
-                return;
+            if index == plan.head && self.model.graph().reach == Reach::Causal {
+                emitting = self.keep_emitting(segments);
+                if emitting.is_empty() {
+                    return;
+                }
             }
             self.backend.run(index);
             if let Some(boundary) = step.boundary {
@@ -78,7 +90,7 @@ impl Executor {
             }
         }
         let Some(last) = plan.steps.last() else { return };
-        let emitting = (0..segments.len()).filter(|index| segments[*index].emits);
+        let emitting = emitting.into_iter();
         match self.backend.rows(plan.steps.len() - 1) {
             HostRows::Logits(rows) => {
                 let rows = rows.chunks_exact(last.width);
@@ -94,21 +106,22 @@ impl Executor {
         }
     }
 
-    /// Drops the rows of a causal graph that give no output; false when none is left.
-    fn keep_emitting(&mut self, segments: &[Segment<'_>]) -> bool {
-        if self.model.graph().reach == Reach::Full {
-            return true;
-        }
-        let mut kept = Vec::new();
+    /// Drops the rows that give no output; gives the segment of each row that is left.
+    fn keep_emitting(&mut self, segments: &[Segment<'_>]) -> Vec<usize> {
+        let (mut kept, mut emitting) = (Vec::new(), Vec::new());
         let mut end = 0;
-        for segment in segments {
+        for (index, segment) in segments.iter().enumerate() {
             end += segment.ids.len();
-            if segment.emits {
-                kept.push(end - 1);
-            }
+            let count = match segment.emits {
+                Emits::Nothing => 0,
+                Emits::Last => 1,
+                Emits::All => segment.ids.len(),
+            };
+            kept.extend(end - count..end);
+            emitting.extend(std::iter::repeat_n(index, count));
         }
         self.backend.keep(self.plan.head - 1, &kept);
-        !kept.is_empty()
+        emitting
     }
 
     /// Adds the leaves of the value just made to the runs' traces.

@@ -16,6 +16,8 @@ use crate::scheduler::Inbox;
 #[derive(Debug)]
 pub(crate) enum Event {
     Token(u32),
+    /// The logits of the next position.
+    Logits(Vec<i64>),
     Done(Box<Run>),
 }
 
@@ -23,9 +25,9 @@ pub(crate) enum Event {
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
     cancelled: AtomicBool,
-    /// Tokens taken out of the mailbox.
+    /// Tokens, or positions, taken out of the mailbox.
     taken: AtomicUsize,
-    /// Tokens that are part of the answer, whatever comes.
+    /// Those that are part of the answer, whatever comes.
     accepted: AtomicUsize,
 }
 
@@ -82,7 +84,7 @@ impl Mailbox {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some((index, event)) = letters.events.pop_front() {
-                if matches!(event, Event::Token(_)) {
+                if !matches!(event, Event::Done(_)) {
                     if self.replies[index].is_cancelled() {
                         continue;
                     }

@@ -14,7 +14,7 @@ use model::{Finish, Job, Output, Run, Sampling, finish};
 
 use crate::engine::BATCH_MAX;
 use crate::error::EngineError;
-use crate::execute::{Emission, Executor, Segment, Sequence};
+use crate::execute::{Emission, Emits, Executor, Segment, Sequence};
 use crate::mailbox::{Event, Mailbox};
 use crate::sample::sample;
 
@@ -23,6 +23,9 @@ const PASS_ROWS_BESIDE: usize = 32;
 
 /// Tokens that a run may be ahead of its caller.
 const AHEAD: usize = 1;
+
+/// Positions that a scored run may be ahead of its caller, and that it takes at once.
+const SCORED_AHEAD: usize = 16;
 
 /// Rows of one embedding pass, if it has more than one input.
 const EMBED_ROWS: usize = 2_048;
@@ -88,6 +91,8 @@ pub(crate) struct Request {
     seed: u64,
     max_tokens: u32,
     stop: Vec<u32>,
+    /// Whether the logits of every position are wanted instead of tokens.
+    scored: bool,
     index: usize,
     caller: Caller,
 }
@@ -100,9 +105,15 @@ impl Request {
             seed: job.seed,
             max_tokens: job.max_tokens,
             stop: job.stop.to_vec(),
+            scored: false,
             index,
             caller: Caller { mailbox: Arc::clone(mailbox), told: false },
         }
+    }
+
+    /// The same run, for its logits.
+    pub(crate) fn scored(self) -> Self {
+        Self { scored: true, ..self }
     }
 
     fn job(&self) -> Job<'_> {
@@ -123,9 +134,13 @@ impl Request {
         self.caller.mailbox.reply(self.index).accepted()
     }
 
+    fn post(&self, event: Event) {
+        self.caller.mailbox.post(self.index, event);
+    }
+
     fn done(&mut self, run: Run) {
         self.caller.told = true;
-        self.caller.mailbox.post(self.index, Event::Done(Box::new(run)));
+        self.post(Event::Done(Box::new(run)));
     }
 }
 
@@ -164,13 +179,19 @@ impl Active {
 
     /// Whether it may go on: not ended, and its caller keeps up.
     fn is_ready(&self) -> bool {
-        self.finish.is_none() && self.tokens.len() <= self.request.accepted() + AHEAD
+        let accepted = self.request.accepted();
+        if self.request.scored {
+            return self.prompt_left() > 0 && self.fed <= accepted + SCORED_AHEAD;
+        }
+        self.finish.is_none() && self.tokens.len() <= accepted + AHEAD
     }
 
     /// Whether nothing more will happen to it.
     fn is_over(&self) -> bool {
-        let all_accepted = self.tokens.len() == self.request.accepted();
-        self.request.is_cancelled() || (self.finish.is_some() && all_accepted)
+        let accepted = self.request.accepted();
+        self.request.is_cancelled()
+            || (self.request.scored && accepted == self.request.ids.len())
+            || (self.finish.is_some() && accepted == self.tokens.len())
     }
 
     /// What the caller gets: the tokens that it has accepted.
@@ -210,9 +231,13 @@ impl Scheduler {
                 Task::Embed => self.embed(),
                 Task::Generate => self.generate(),
             }
-            let bytes = self.executor.backend.cache_bytes();
-            self.inbox.cache_bytes.store(bytes, Ordering::Relaxed);
+            self.count_caches();
         }
+    }
+
+    fn count_caches(&self) {
+        let bytes = self.executor.backend.cache_bytes();
+        self.inbox.cache_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes in runs while there is room. Waits while there is nothing to do; false at the end.
@@ -253,9 +278,11 @@ impl Scheduler {
 
     /// Lets go of runs that are over.
     fn settle(&mut self) {
-        for mut run in self.active.extract_if(.., |run| run.is_over()) {
+        let over: Vec<Active> = self.active.extract_if(.., |run| run.is_over()).collect();
+        over.iter().for_each(|run| self.executor.backend.close(run.sequence.cache));
+        self.count_caches();
+        for mut run in over {
             let ended = run.run();
-            self.executor.backend.close(run.sequence.cache);
             run.request.done(ended);
         }
     }
@@ -269,7 +296,11 @@ impl Scheduler {
         let mut segments = Vec::new();
         for (index, run) in self.active.iter_mut().enumerate() {
             let left = run.prompt_left();
-            let length = if left == 0 { 1 } else { left.min(room) };
+            let length = match () {
+                () if left == 0 => 1,
+                () if run.request.scored => left.min(room).min(SCORED_AHEAD),
+                () => left.min(room),
+            };
             if !run.is_ready() || length == 0 {
                 continue;
             }
@@ -282,7 +313,11 @@ impl Scheduler {
                 Some(ids) => ids,
                 None => &tokens[start - prompt.len()..],
             };
-            let emits = run.fed >= prompt.len();
+            let emits = match () {
+                () if request.scored => Emits::All,
+                () if run.fed >= prompt.len() => Emits::Last,
+                () => Emits::Nothing,
+            };
             segments.push(Segment { sequence: &mut run.sequence, start, ids, emits });
             chosen.push((index, request, count(tokens.len())));
         }
@@ -292,6 +327,9 @@ impl Scheduler {
         self.executor.pass(&mut segments, &wanted, &mut |segment, emission| {
             if let Emission::Logits(logits) = emission {
                 let (index, request, n) = chosen[segment];
+                if request.scored {
+                    return request.post(Event::Logits(logits.to_vec()));
+                }
                 let token = sample(logits, temperature, &request.sampling, request.seed, n);
                 made.push((index, token));
             }
@@ -302,7 +340,7 @@ impl Scheduler {
             run.tokens.push(token);
             let n_out = count(run.tokens.len());
             run.finish = finish(model.facts(), &run.request.job(), stop, n_out, token);
-            run.request.caller.mailbox.post(run.request.index, Event::Token(token));
+            run.request.post(Event::Token(token));
         }
     }
 
@@ -318,7 +356,7 @@ impl Scheduler {
         let mut segments: Vec<Segment<'_>> = segments
             .map(|run| {
                 let (sequence, ids) = (&mut run.sequence, run.request.ids.as_slice());
-                Segment { sequence, start: 0, ids, emits: true }
+                Segment { sequence, start: 0, ids, emits: Emits::Last }
             })
             .collect();
         let mut rows = Vec::new();

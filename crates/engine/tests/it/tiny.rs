@@ -112,3 +112,65 @@ fn what_cannot_run_is_refused_before_anything_is_computed() {
     let many = engine.generate_batch(&jobs, &mut |_, _| ControlFlow::Continue(()));
     assert!(matches!(many, Err(EngineError::Batch { .. })));
 }
+
+#[test]
+fn the_best_logits_of_a_scored_answer_are_the_answer() {
+    let model = Arc::new(engine::tiny::chat().unwrap());
+    let ids: Vec<u32> = (0..40).map(|at| at * 7 % 300).collect();
+    for engine in engines(&model) {
+        let run = engine.generate(&job(&ids, Sampling::GREEDY, 30), &mut go_on).unwrap();
+        let Output::Tokens(tokens) = run.output else { panic!("a decoder gives tokens") };
+        let text = [ids.as_slice(), &tokens].concat();
+        let mut best = Vec::new();
+        let mut argmax = |position: usize, logits: &[i64]| {
+            assert_eq!(position, best.len());
+            best.push(model::ops::logits::argmax(logits));
+        };
+        engine.score(&text[..text.len() - 1], &mut argmax).unwrap();
+        assert_eq!(best[ids.len() - 1..], tokens);
+    }
+    let encoder = Arc::new(engine::tiny::embed().unwrap());
+    let engine = Engine::load(encoder, Options::default()).unwrap();
+    assert!(matches!(engine.score(&ids, &mut |_, _| {}), Err(EngineError::NoLogits)));
+}
+
+#[test]
+fn concurrent_runs_of_any_length_give_what_they_give_alone() {
+    let model = Arc::new(engine::tiny::chat().unwrap());
+    let ids: Vec<u32> = (0..200).map(|at| at * 3 % 300).collect();
+    let lengths = [1, 150, 7, 64, 33, 200, 2, 90];
+    let jobs: Vec<Job<'_>> = lengths.iter().map(|length| job(&ids[..*length], WARM, 40)).collect();
+    let options = Options { backend: None, threads: 2 };
+    for rows in [1, 7, 64] {
+        let engine = Engine::load_with_pass_rows(Arc::clone(&model), options, rows).unwrap();
+        std::thread::scope(|scope| {
+            for job in &jobs {
+                let (engine, model) = (&engine, &model);
+                scope.spawn(move || {
+                    let expected = model::reference::run(model, job, &mut go_on).unwrap();
+                    assert_eq!(engine.generate(job, &mut go_on).unwrap(), expected);
+                });
+            }
+        });
+        assert_eq!(engine.cache_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_run_is_cancelled_from_another_thread_and_also_before_its_first_token() {
+    let model = Arc::new(engine::tiny::chat().unwrap());
+    let engine = Engine::load(model, Options::default()).unwrap();
+    let ids: Vec<u32> = (0..1_500).map(|at| at * 3 % 300).collect();
+    let generation = engine.start(&job(&ids, WARM, 500)).unwrap();
+    generation.canceller().cancel();
+    let run = generation.finish().unwrap();
+    assert_eq!((run.finish, run.n_out), (Finish::Cancelled, 0));
+
+    let mut generation = engine.start(&job(&ids[..5], WARM, 500)).unwrap();
+    let canceller = generation.canceller();
+    let first = generation.next_token().unwrap().unwrap();
+    std::thread::spawn(move || canceller.cancel()).join().unwrap();
+    let run = generation.finish().unwrap();
+    assert_eq!(run.output, Output::Tokens(vec![first]));
+    drop(engine.start(&job(&ids, WARM, 500)).unwrap());
+}

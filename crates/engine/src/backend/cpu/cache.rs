@@ -41,10 +41,10 @@ impl KeyValues {
         all.map(|values| values.capacity() * size_of::<i16>()).sum()
     }
 
-    /// Forgets all positions, keeping the memory.
+    /// Forgets all positions and gives their memory back.
     pub(crate) fn clear(&mut self) {
         self.positions = 0;
-        self.keys.iter_mut().chain(&mut self.values).for_each(Vec::clear);
+        self.keys.iter_mut().chain(&mut self.values).for_each(|values| *values = Vec::new());
     }
 
     /// Inputs of a key panel: the channels of a head, one more if their number is odd.

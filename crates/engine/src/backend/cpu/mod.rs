@@ -52,8 +52,7 @@ pub(super) struct Cpu {
     plan: Arc<Plan>,
     pool: Arc<Pool>,
     matrices: Matrices,
-    /// One per attention op and open run. Closed ones are used again, so that a run takes no
-    /// memory that an earlier one of its length has not taken.
+    /// By run, then by attention op. Closed runs give their memory back and their place on.
     caches: Vec<Vec<KeyValues>>,
     closed: Vec<usize>,
     pass: Pass,
