@@ -25,7 +25,7 @@ mod scheduler;
 pub mod store;
 pub mod tiny;
 
-pub use backend::BackendKind;
+pub use backend::{BackendKind, Product};
 pub use engine::{BATCH_MAX, Engine, Generation, Options, PASS_ROWS};
 pub use error::EngineError;
 pub use mailbox::Canceller;

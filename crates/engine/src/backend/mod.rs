@@ -7,6 +7,8 @@
 
 mod cpu;
 
+pub use cpu::Product;
+
 use std::sync::Arc;
 
 use model::Model;

@@ -64,9 +64,8 @@ impl Workers<'_> {
     /// Linear under a certificate: everything in wrapping i32.
     pub(crate) fn linear_narrow(&self, matrix: &Matrix, input: Inputs<'_>, out: &mut [i16]) {
         let grid = Grid::new(out, matrix.outputs);
-        self.parts(matrix, input, |part| {
-            let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
-            let sums = self.sums(part, &mut sums);
+        self.parts(matrix, input, |part, sums| {
+            let sums = self.sums(part, sums);
             let (m, b) = (matrix.multipliers(part.panel), matrix.narrow_biases(part.panel));
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(part.rows.clone(), part.columns()) };
@@ -104,9 +103,8 @@ impl Workers<'_> {
                 clamp_res((sum * i64::from(m) + x + b) >> SHIFT)
             });
         }
-        self.parts(matrix, input, |part| {
-            let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
-            let sums = self.sums(part, &mut sums);
+        self.parts(matrix, input, |part, sums| {
+            let sums = self.sums(part, sums);
             let Some(residual) = residual_of(matrix, part, part.rows.start, stream) else { return };
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(part.rows.clone(), part.columns()) };
@@ -128,9 +126,8 @@ impl Workers<'_> {
             return self.gate_wide(matrix, halves, stream, &grid);
         }
         let stream = Stream::Res(Strided { data: stream, stride: matrix.outputs });
-        self.parts(matrix, halves, |part| {
-            let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
-            let sums = self.sums(part, &mut sums);
+        self.parts(matrix, halves, |part, sums| {
+            let sums = self.sums(part, sums);
             let rows = part.rows.start / 2..part.rows.end / 2;
             let Some(residual) = residual_of(matrix, part, rows.start, stream) else { return };
             // SAFETY: each part has its own panel and rows.
@@ -140,7 +137,7 @@ impl Workers<'_> {
     }
 
     fn gate_wide(&self, matrix: &Matrix, halves: Inputs<'_>, stream: &[i32], grid: &Grid<'_, i32>) {
-        self.parts(matrix, halves, |part| {
+        self.parts(matrix, halves, |part, _| {
             let rows = part.rows.start / 2..part.rows.end / 2;
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(rows.clone(), part.columns()) };
@@ -169,9 +166,8 @@ impl Workers<'_> {
                 sum * i64::from(matrix.multipliers(panel)[lane])
             });
         }
-        self.parts(matrix, input, |part| {
-            let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
-            let sums = self.sums(part, &mut sums);
+        self.parts(matrix, input, |part, sums| {
+            let sums = self.sums(part, sums);
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(part.rows.clone(), part.columns()) };
             self.kernels.logits(sums, matrix.multipliers(part.panel), &mut out);
@@ -183,16 +179,17 @@ impl Workers<'_> {
         &self,
         matrix: &'m Matrix,
         input: Inputs<'_>,
-        body: impl Fn(&Part<'_, 'm>) + Sync,
+        body: impl Fn(&Part<'_, 'm>, &mut Sums) + Sync,
     ) {
         let count = input.data.len() / input.width;
         self.pool.ranges(matrix.panels(), count * matrix.inputs * LANES, |panels| {
+            let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
             for first in (0..count).step_by(BLOCK_ROWS) {
                 let rows = first..(first + BLOCK_ROWS).min(count);
                 let block = input.block(&rows);
                 let inputs = &block[..rows.len()];
                 for panel in panels.clone() {
-                    body(&Part { matrix, panel, rows: rows.clone(), inputs });
+                    body(&Part { matrix, panel, rows: rows.clone(), inputs }, &mut sums);
                 }
             }
         });
@@ -239,7 +236,7 @@ impl Workers<'_> {
         grid: &Grid<'_, T>,
         finish: impl Fn(usize, usize, usize, i64) -> T + Sync,
     ) {
-        self.parts(matrix, input, |part| {
+        self.parts(matrix, input, |part, _| {
             // SAFETY: each part has its own panel and rows.
             let mut out: Window<'_, T> = unsafe { grid.window(part.rows.clone(), part.columns()) };
             self.exact(part, |first, sums| {

@@ -13,6 +13,7 @@ mod linear;
 mod matrix;
 mod memory;
 mod ops;
+mod product;
 mod rowwise;
 mod scalar;
 
@@ -26,6 +27,8 @@ use model::{Model, Op};
 
 use self::cache::KeyValues;
 use self::kernels::{Kernels, Stream, Strided, TILE_ROWS};
+pub use self::product::Product;
+
 use self::linear::{Inputs, Workers};
 use self::matrix::Matrices;
 use super::{Backend, BackendKind, CacheId, HostRows, Span};

@@ -1,0 +1,147 @@
+//! Matrix products on one core beside float ones held to the same instruction set.
+
+use engine::{BackendKind, Product};
+use model::Channels;
+use model::rows::Rows;
+
+use crate::clock::in_turn;
+use crate::report::{Figure, Report};
+
+/// Rows, inputs, outputs: the usual cube, then the shapes of MiniLM and SmolLM2.
+const SHAPES: [(usize, usize, usize); 6] = [
+    (512, 512, 512),
+    (128, 384, 384),
+    (128, 384, 1_536),
+    (128, 1_536, 384),
+    (256, 576, 1_536),
+    (256, 1_536, 576),
+];
+
+const ROUNDS: usize = 15;
+
+pub(crate) fn run(report: &mut Report) {
+    for kind in BackendKind::available() {
+        if kind == BackendKind::Scalar {
+            continue;
+        }
+        for (rows, inputs, outputs) in SHAPES {
+            one(report, kind, rows, inputs, outputs);
+        }
+    }
+}
+
+fn one(report: &mut Report, kind: BackendKind, rows: usize, inputs: usize, outputs: usize) {
+    let mut state = 1_u64;
+    let mut next = |most: i64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        i64::try_from(state >> 33).unwrap() % (2 * most + 1) - most
+    };
+    let weights: Vec<i8> =
+        (0..inputs * outputs).map(|_| i8::try_from(next(127)).unwrap()).collect();
+    let input: Vec<i16> = (0..rows * inputs).map(|_| i16::try_from(next(9_000)).unwrap()).collect();
+    let channels = Channels {
+        weights: Rows::from_data(inputs, weights.clone()),
+        multipliers: vec![3; outputs],
+        biases: vec![1 << 15; outputs],
+        streams: Vec::new(),
+    };
+    let product = Product::new(kind, 1, channels).expect("the backend is there");
+    let mut out = vec![0_i16; rows * outputs];
+    let float = |value: f32| value / 128.0;
+    let left: Vec<f32> = input.iter().map(|a| float(f32::from(*a))).collect();
+    let right: Vec<f32> = weights.iter().map(|w| float(f32::from(*w))).collect();
+    let (mut first, mut second) = (vec![0_f32; rows * outputs], vec![0_f32; rows * outputs]);
+    let repeats = (60_000_000 / (rows * inputs * outputs)).max(1);
+    let times = in_turn(
+        ROUNDS,
+        [
+            &mut || (0..repeats).for_each(|_| product.run(&input, &mut out)),
+            &mut || {
+                (0..repeats).for_each(|_| by_gemm(rows, inputs, outputs, &left, &right, &mut first))
+            },
+            &mut || {
+                (0..repeats).for_each(|_| {
+                    by_matrixmultiply(rows, inputs, outputs, &left, &right, &mut second)
+                });
+            },
+        ],
+    );
+    let operations = 2.0 * (rows * inputs * outputs * repeats) as f64 / 1e9;
+    let [ours, gemm, other] = times.map(|time| operations / time);
+    let name = format!("gemm.{}.{rows}x{inputs}x{outputs}", kind.name());
+    report.add(Figure::new(&name, ours, "GOPS"));
+    report.add(Figure::new(&format!("{name}.gemm_f32"), gemm, "GOPS"));
+    report.add(Figure::new(&format!("{name}.matrixmultiply_f32"), other, "GOPS"));
+    report.add(Figure::new(&format!("{name}.ratio"), ours / gemm.max(other), "x").at_least(0.9));
+}
+
+/// `out = left · rightᵀ`, weights by output channel as in a model.
+fn by_gemm(
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    left: &[f32],
+    right: &[f32],
+    out: &mut [f32],
+) {
+    let signed = |value: usize| isize::try_from(value).unwrap();
+    assert!(left.len() == rows * inputs && right.len() == inputs * outputs);
+    assert!(out.len() == rows * outputs);
+    // SAFETY: the lengths were checked against the shapes and strides.
+    unsafe {
+        gemm::gemm(
+            rows,
+            outputs,
+            inputs,
+            out.as_mut_ptr(),
+            1,
+            signed(outputs),
+            false,
+            left.as_ptr(),
+            1,
+            signed(inputs),
+            right.as_ptr(),
+            signed(inputs),
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// As [`by_gemm`].
+fn by_matrixmultiply(
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    left: &[f32],
+    right: &[f32],
+    out: &mut [f32],
+) {
+    let signed = |value: usize| isize::try_from(value).unwrap();
+    assert!(left.len() == rows * inputs && right.len() == inputs * outputs);
+    assert!(out.len() == rows * outputs);
+    // SAFETY: the lengths were checked against the shapes and strides.
+    unsafe {
+        matrixmultiply::sgemm(
+            rows,
+            inputs,
+            outputs,
+            1.0,
+            left.as_ptr(),
+            signed(inputs),
+            1,
+            right.as_ptr(),
+            1,
+            signed(inputs),
+            0.0,
+            out.as_mut_ptr(),
+            signed(outputs),
+            1,
+        );
+    }
+}
