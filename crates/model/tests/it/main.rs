@@ -2,6 +2,8 @@
 
 mod certificates;
 mod commitments;
+mod constraints;
+mod field;
 mod files;
 mod gate;
 mod step_compositions;

@@ -98,7 +98,7 @@ fn products(out: &mut Vectors) {
         out.row("a", a).row("linear", &linear(&op, a)).row("logits", &logits(&op, a));
         for x in [0, 1, -1, RES_HIGH, RES_LOW] {
             out.row("x", &[x]).row("residual", &residual(&op, a, &[x]));
-            out.row("gate, up = a", &gate(&op, a, a, &[x]));
+            out.row("gate of a and a", &gate(&op, a, a, &[x]));
         }
     }
     let edges = channels(&[&[1, 0]], 1 << 16, 0, 1 << 16);
