@@ -71,9 +71,11 @@ pub(crate) fn fetch(
     let recipe = entry.recipe()?;
     let folder = tempfile::tempdir_in(dir).map_err(|error| file_error(dir, &error))?;
     let mut archive = open(package, folder.path(), progress)?;
-    let licence = unpack(&mut archive, &recipe.source.licence)?;
-    let text = String::from_utf8_lossy(&licence).into_owned();
-    progress(Progress::Licence { name: entry.licence.clone(), text });
+    if let Some(file) = &recipe.source.licence {
+        let licence = unpack(&mut archive, file)?;
+        let text = String::from_utf8_lossy(&licence).into_owned();
+        progress(Progress::Licence { name: entry.licence.clone(), text });
+    }
     let tokenizer = recipe.source.tokenizer.as_deref();
     let tokenizer = tokenizer.map(|file| unpack(&mut archive, file)).transpose()?;
     let weights = unpack(&mut archive, &recipe.source.weights)?;

@@ -11,13 +11,12 @@ use std::f64::consts::SQRT_2;
 
 use model::layout::size;
 use model::rows::Rows;
-use model::{Model, Op, OpWeights, Reach};
-use preprocess::DecodeRule;
+use model::{Op, OpWeights, Reach};
 
 use super::builder::{Activation, Builder, Ending, Heads, Linear, Normed, count};
 use super::quantise::{A16_MOST, NormOutput, bits, largest, power_of_two, table};
 use super::source::{Matrix, Source};
-use super::{ImportError, Recipe};
+use super::{Built, ImportError, Recipe};
 
 /// Finest unit of embedding rows, as an exponent.
 const EMBEDDING_BITS: u32 = 22;
@@ -30,8 +29,8 @@ pub(super) fn import(
     tokenizer: &[u8],
     recipe: &Recipe,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Model, ImportError> {
-    let blocks = (0..BLOCKS_MAX).take_while(|block| source.has(&query_name(*block))).count();
+) -> Result<Built, ImportError> {
+    let blocks = count_blocks(source);
     let words = source.matrix("embeddings.word_embeddings.weight", None, None)?;
     let floats = (0..blocks).map(|block| Block::read(source, block, words.columns));
     let floats = floats.collect::<Result<Vec<_>, ImportError>>()?;
@@ -50,14 +49,16 @@ pub(super) fn import(
     let input = builder.push(Op::SumPool { input: stream.value }, OpWeights::Nothing)?;
     builder.push(Op::Unit { input }, OpWeights::Nothing)?;
     let vocabulary = count(words.count())?;
-    let (reach, decode) = (Reach::Full, DecodeRule::None);
-    let model = builder.finish(tokenizer, Ending { reach, vocabulary, rope_pairs: 0, decode })?;
+    let ending = Ending { reach: Reach::Full, vocabulary, rope_pairs: 0 };
+    let built = builder.finish(tokenizer, ending)?;
     progress(blocks, blocks);
-    Ok(model)
+    Ok(built)
 }
 
-fn query_name(block: usize) -> String {
-    format!("encoder.layer.{block}.attention.self.query.weight")
+/// How many blocks the source has.
+pub(super) fn count_blocks(source: &Source<'_>) -> usize {
+    let query = |block: &usize| format!("encoder.layer.{block}.attention.self.query.weight");
+    (0..BLOCKS_MAX).take_while(|block| source.has(&query(block))).count()
 }
 
 fn read_norm(source: &Source<'_>, name: &str, width: usize) -> Result<NormOutput, ImportError> {

@@ -10,7 +10,7 @@ use super::quantise::{
     A16_MOST, NormOutput, Requantise, SCALE, Units, bits, channels, integer, largest, power_of_two,
 };
 use super::source::{Matrix, Source};
-use super::{ImportError, Recipe};
+use super::{Architecture, Built, ImportError, Recipe};
 
 /// Steps of the exponential in one nat.
 pub(super) const STEPS_PER_NAT: f64 = 64.0;
@@ -97,7 +97,6 @@ pub(super) struct Ending {
     pub(super) reach: Reach,
     pub(super) vocabulary: u32,
     pub(super) rope_pairs: u32,
-    pub(super) decode: DecodeRule,
 }
 
 pub(super) struct Builder<'a> {
@@ -106,18 +105,33 @@ pub(super) struct Builder<'a> {
     ops: Vec<Op>,
     pub(super) boundaries: Vec<ValueId>,
     pub(super) weights: Weights,
+    /// One per op: the real value of one step of its output, for ops with weighted sums.
+    units: Vec<Option<f64>>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(recipe: &'a Recipe, width: usize) -> Self {
-        let (ops, boundaries) = (Vec::new(), Vec::new());
-        Self { recipe, width, ops, boundaries, weights: Weights::default() }
+        let (ops, boundaries, units) = (Vec::new(), Vec::new(), Vec::new());
+        Self { recipe, width, ops, boundaries, weights: Weights::default(), units }
     }
 
     pub(super) fn push(&mut self, op: Op, weights: OpWeights) -> Result<ValueId, ImportError> {
         let value = count(self.ops.len())?;
         self.ops.push(op);
         self.weights.ops.push(weights);
+        self.units.push(None);
+        Ok(value)
+    }
+
+    /// As [`Self::push`], of an op whose output has steps of `unit`.
+    pub(super) fn written(
+        &mut self,
+        op: Op,
+        weights: OpWeights,
+        unit: f64,
+    ) -> Result<ValueId, ImportError> {
+        let value = self.push(op, weights)?;
+        self.units[value as usize] = Some(unit);
         Ok(value)
     }
 
@@ -152,7 +166,7 @@ impl<'a> Builder<'a> {
         let made = channels(&linear.weights, &linear.bias, units, None)?;
         let outputs = count(linear.weights.count())?;
         let op = Op::Linear { input: input.value, outputs, weights: WeightType::W8 };
-        let value = self.push(op, OpWeights::Channels(made))?;
+        let value = self.written(op, OpWeights::Channels(made), output)?;
         Ok(Activation { value, unit: output })
     }
 
@@ -172,7 +186,7 @@ impl<'a> Builder<'a> {
             stream: stream.value,
             weights: WeightType::W8,
         };
-        self.push(op, OpWeights::Channels(made))
+        self.written(op, OpWeights::Channels(made), output)
     }
 
     /// The finest exponent, at most `finest`, at which a stream of at most `most` never clamps.
@@ -228,21 +242,7 @@ impl<'a> Builder<'a> {
         Ok(Activation { value, unit: value_unit / 4.0 })
     }
 
-    pub(super) fn finish(self, tokenizer: &[u8], ending: Ending) -> Result<Model, ImportError> {
-        let vectors = self.recipe.vectors.iter().map(|vector| {
-            let (text, ids) = (Text::new(vector.text.as_str())?, List::new(vector.ids.clone())?);
-            Ok(Vector { text, ids })
-        });
-        let form = match &self.recipe.chat {
-            Some(chat) => Form::Chat(chat.template()?),
-            None => Form::Text,
-        };
-        let config = Config {
-            tokenizer: List::new(tokenizer.to_vec())?,
-            form,
-            decode: ending.decode,
-            vectors: List::new(vectors.collect::<Result<_, ImportError>>()?)?,
-        };
+    pub(super) fn finish(self, tokenizer: &[u8], ending: Ending) -> Result<Built, ImportError> {
         let graph = Graph {
             reach: ending.reach,
             vocabulary: ending.vocabulary,
@@ -251,17 +251,38 @@ impl<'a> Builder<'a> {
             ops: List::new(self.ops)?,
             boundaries: List::new(self.boundaries)?,
         };
-        Ok(Model::from_parts(Parts {
+        let model = Model::from_parts(Parts {
             graph,
             weights: self.weights,
-            preprocess: config.to_bytes(),
+            preprocess: config(self.recipe, tokenizer)?.to_bytes(),
             preprocess_version: VERSION,
             max_input: self.recipe.max_input,
             max_positions: self.recipe.max_positions(),
             stop_ids: List::new(self.recipe.stop_ids.clone())?,
             licence: Text::new(self.recipe.licence.as_str())?,
-        })?)
+        })?;
+        Ok(Built { model, units: self.units })
     }
+}
+
+/// The preprocess configuration of a recipe.
+pub(super) fn config(recipe: &Recipe, tokenizer: &[u8]) -> Result<Config, ImportError> {
+    let vectors = recipe.vectors.iter().map(|vector| {
+        let (text, ids) = (Text::new(vector.text.as_str())?, List::new(vector.ids.clone())?);
+        Ok(Vector { text, ids })
+    });
+    Ok(Config {
+        tokenizer: List::new(tokenizer.to_vec())?,
+        form: match &recipe.chat {
+            Some(chat) => Form::Chat(chat.template()?),
+            None => Form::Text,
+        },
+        decode: match recipe.architecture {
+            Architecture::Bert => DecodeRule::None,
+            Architecture::Llama => DecodeRule::ByteLevel,
+        },
+        vectors: List::new(vectors.collect::<Result<_, ImportError>>()?)?,
+    })
 }
 
 /// Reach of a head's channels once they have been turned: a pair keeps its length, which either of

@@ -130,6 +130,19 @@ impl<'a> Gguf<'a> {
         }
     }
 
+    /// A number that must be there.
+    pub(super) fn float(&self, key: &'static str) -> Result<f64, ImportError> {
+        match self.get(key) {
+            Some(Value::Float(value)) => Ok(*value),
+            other => Err(missing(key, "a number", other)),
+        }
+    }
+
+    /// Names of all tensors.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().copied()
+    }
+
     /// A tensor by its name in the file.
     pub(super) fn tensor(&self, name: &str) -> Result<Option<Stored<'a>>, ImportError> {
         let Some(described) = self.tensors.get(name) else { return Ok(None) };
@@ -223,7 +236,11 @@ impl<'a> Reader<'a> {
             3 => Value::Integer(i16::from_le_bytes(self.array()?).into()),
             4 => Value::Integer(self.u32()?.into()),
             5 => Value::Integer(i32::from_le_bytes(self.array()?).into()),
-            6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
+            // The shortest decimal is what was meant: 1e-5, not 9.999999747378752e-6.
+            6 => {
+                let short = f32::from_le_bytes(self.array()?).to_string();
+                Value::Float(short.parse().unwrap_or(f64::NAN))
+            }
             8 => Value::Text(self.text()?),
             9 => self.values()?,
             10 => Value::Integer(self.u64()?.into()),

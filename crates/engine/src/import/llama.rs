@@ -12,8 +12,7 @@
 use model::constants::POSITIONS_MAX;
 use model::layout::size;
 use model::rows::Rows;
-use model::{Model, Op, OpWeights, Reach, RopeTable, WeightType};
-use preprocess::DecodeRule;
+use model::{Op, OpWeights, Reach, RopeTable, WeightType};
 
 use super::builder::{Activation, Builder, Ending, Heads, Linear, Normed, STEPS_PER_NAT, count};
 use super::quantise::{
@@ -21,7 +20,7 @@ use super::quantise::{
     power_of_two, rows_w8, table,
 };
 use super::source::{Matrix, Source};
-use super::{ImportError, Recipe};
+use super::{Built, ImportError, Recipe};
 
 /// The most blocks that are looked for.
 const BLOCKS_MAX: usize = 256;
@@ -41,7 +40,7 @@ pub(super) fn import(
     tokenizer: &[u8],
     recipe: &Recipe,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Model, ImportError> {
+) -> Result<Built, ImportError> {
     let blocks = count_blocks(source);
     let words = source.matrix("model.embed_tokens.weight", None, None)?;
     let width = words.columns;
@@ -70,10 +69,10 @@ pub(super) fn import(
     builder.weights.tables = decoder.gates.iter().map(|bits| silu_table(*bits)).collect();
     let pairs = width / (2 * size(recipe.heads.max(1)));
     builder.weights.rope = rope_table(recipe, pairs)?;
-    let (reach, decode, rope_pairs) = (Reach::Causal, DecodeRule::ByteLevel, count(pairs)?);
-    let model = builder.finish(tokenizer, Ending { reach, vocabulary, rope_pairs, decode })?;
+    let ending = Ending { reach: Reach::Causal, vocabulary, rope_pairs: count(pairs)? };
+    let built = builder.finish(tokenizer, ending)?;
     progress(blocks, blocks);
-    Ok(model)
+    Ok(built)
 }
 
 /// Where logits of their own would stand.
@@ -189,7 +188,7 @@ impl Decoder<'_> {
         let weights = OpWeights::Channels(rows_w8(words, 1.0 / unit)?);
         let factor = count(factor.unsigned_abs() as usize)?;
         let op = Op::EmbeddingScaled { width: count(words.columns)?, factor };
-        let value = self.builder.push(op, weights)?;
+        let value = self.builder.written(op, weights, 1.0 / power_of_two(bits))?;
         self.builder.boundaries.push(value);
         let logits = match head {
             Some(head) => {
@@ -248,7 +247,7 @@ impl Decoder<'_> {
         let made = channels(&down.weights, &down.bias, units, Some(unit))?;
         let (up, stream) = (up.value, stream.activation.value);
         let op = Op::GateResidual { gate, up, stream, weights: WeightType::W8 };
-        let value = self.builder.push(op, OpWeights::Channels(made))?;
+        let value = self.builder.written(op, OpWeights::Channels(made), output)?;
         Ok(self.stream(value, scale))
     }
 

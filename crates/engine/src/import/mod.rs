@@ -9,26 +9,35 @@
 //! known, and the unit is chosen so that it just fits. The residual stream of a decoder has no
 //! useful bound; its units stand in the recipe, where a calibration put them once.
 
+pub mod accuracy;
 mod bert;
 mod builder;
-mod calibrate;
 mod element;
+mod files;
 pub mod float;
 mod gguf;
+mod inspect;
 mod llama;
 mod names;
+mod publish;
 mod quantise;
 mod recipe;
+pub mod report;
 mod source;
 mod tokenizer;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use model::certificate::{Certificate, certify};
 use model::{Model, ModelError};
 
-pub use calibrate::residual_bits;
+use crate::EngineError;
+
+pub use files::Files;
+pub use publish::{Imported, Stage, TEXTS, Wishes, import_path, inspect_path};
 pub use recipe::{Architecture, Around, Chat, Recipe, RecipeVector, Scales, SourceFiles};
+pub use report::Report;
 pub use source::Source;
 
 /// A source that does not become a model.
@@ -40,6 +49,39 @@ pub enum ImportError {
         /// What the parser found.
         reason: String,
     },
+    /// A file or folder that cannot be read.
+    #[error("{path}: {reason}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A configuration beside the weights that cannot be used.
+    #[error("{name} cannot be used: {reason}")]
+    Config {
+        /// Its file name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An architecture that is not known.
+    #[error("the architecture {name:?} cannot be imported; known are: {known}")]
+    Architecture {
+        /// What the source says.
+        name: String,
+        /// What can be imported.
+        known: &'static str,
+    },
+    /// A feature that would change the arithmetic.
+    #[error("the model uses {feature}, which cannot be imported")]
+    Unsupported {
+        /// Which feature.
+        feature: String,
+    },
+    /// Weights under no known licence.
+    #[error("the source names no licence for its weights; give it as an SPDX expression")]
+    NoLicence,
     /// A weight file that cannot be read.
     #[error("the weight file is unreadable: {reason}")]
     Source {
@@ -94,6 +136,12 @@ pub enum ImportError {
     /// The parts do not make a model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A tokenizer that cannot be used.
+    #[error(transparent)]
+    Tokenize(#[from] preprocess::PreprocessError),
+    /// The finished model cannot be run for its comparison.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The recipe's preprocess part is too large.
     #[error("the preprocess configuration does not fit: {0}")]
     Preprocess(#[from] units::TooLong),
@@ -116,17 +164,32 @@ pub fn import(
         Some(bytes) => Cow::Borrowed(bytes),
         None => Cow::Owned(source.tokenizer()?),
     };
-    let model = match recipe.architecture {
-        Architecture::Bert => bert::import(&source, &tokenizer, recipe, progress)?,
-        Architecture::Llama => llama::import(&source, &tokenizer, recipe, progress)?,
+    Ok(build(&source, &tokenizer, recipe, progress)?.model)
+}
+
+/// A model and the real value of one step of each op's output, where it has one.
+struct Built {
+    model: Model,
+    units: Vec<Option<f64>>,
+}
+
+fn build(
+    source: &Source<'_>,
+    tokenizer: &[u8],
+    recipe: &Recipe,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Built, ImportError> {
+    let built = match recipe.architecture {
+        Architecture::Bert => bert::import(source, tokenizer, recipe, progress)?,
+        Architecture::Llama => llama::import(source, tokenizer, recipe, progress)?,
     };
     let loose = |certificate: &Certificate| match *certificate {
         Certificate::Nothing => false,
         Certificate::Linear { narrow, .. } | Certificate::Gate { narrow } => !narrow,
         Certificate::Attention { scores, averages } => !(scores && averages),
     };
-    match certify(&model).iter().position(loose) {
+    match certify(&built.model).iter().position(loose) {
         Some(op) => Err(ImportError::Uncertified { op }),
-        None => Ok(model),
+        None => Ok(built),
     }
 }

@@ -63,8 +63,9 @@ pub struct SourceFiles {
     /// The tokenizer file; none where the weight file holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
-    /// The licence text.
-    pub licence: String,
+    /// The licence text; a package has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
 }
 
 /// Choices that the weights leave open.
@@ -132,6 +133,14 @@ impl Recipe {
     /// A text that is no recipe.
     pub fn read(text: &str) -> Result<Self, ImportError> {
         toml::from_str(text).map_err(|error| ImportError::Recipe { reason: error.to_string() })
+    }
+
+    /// The recipe as TOML.
+    ///
+    /// # Errors
+    /// Never for a recipe that an import gave.
+    pub fn write(&self) -> Result<String, ImportError> {
+        toml::to_string(self).map_err(|error| ImportError::Recipe { reason: error.to_string() })
     }
 
     pub(super) fn key_heads(&self) -> u32 {

@@ -4,6 +4,9 @@
 //! another file calls them, and how it orders their rows, is settled here. So the same floats make
 //! the same model, whichever file carries them.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use safetensors::{Dtype, SafeTensors};
 
 use super::ImportError;
@@ -16,6 +19,8 @@ use super::tokenizer::tokenizer;
 #[derive(Debug)]
 pub struct Source<'a> {
     file: File<'a>,
+    /// Names that were read, in the writing of the checkpoints.
+    used: RefCell<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +60,7 @@ impl<'a> Source<'a> {
             };
             File::Safetensors(SafeTensors::deserialize(bytes).map_err(unreadable)?)
         };
-        Ok(Self { file })
+        Ok(Self { file, used: RefCell::default() })
     }
 
     /// The GGUF file, if it is one.
@@ -78,6 +83,23 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.stored(name).is_ok_and(|found| found.is_some())
+    }
+
+    /// Tensors that nothing has read.
+    pub(super) fn unused(&self) -> Vec<String> {
+        let used = self.used.borrow();
+        match &self.file {
+            File::Safetensors(file) => {
+                let names = file.names().into_iter().map(str::to_owned);
+                names.filter(|name| !used.contains(name)).collect()
+            }
+            File::Gguf(file) => {
+                let stored = used.iter().filter_map(|name| Some(llama_name(name)?.0));
+                let used: BTreeSet<String> = stored.collect();
+                let names = file.names().map(str::to_owned);
+                names.filter(|name| !used.contains(name)).collect()
+            }
+        }
     }
 
     /// A vector of `length` floats.
@@ -138,6 +160,7 @@ impl<'a> Source<'a> {
     ) -> Result<(Vec<usize>, Vec<f64>), ImportError> {
         let missing = || ImportError::MissingTensor { name: name.to_owned() };
         let (stored, order) = self.stored(name)?.ok_or_else(missing)?;
+        self.used.borrow_mut().insert(name.to_owned());
         let shape = stored.shape;
         let fits = shape.len() == expected.len()
             && shape

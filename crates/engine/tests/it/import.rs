@@ -1,14 +1,13 @@
 //! Imports of small encoders made here: reproducible, bounded, and refused when they are broken.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::Job;
 use engine::import::{Architecture, ImportError, Recipe, Scales, SourceFiles};
 use proptest::prelude::*;
-use safetensors::tensor::{Dtype, TensorView};
 
 use crate::support::{assert_certified, check};
+use crate::write::{Numbers, Tensors, safetensors};
 
 const WIDTH: usize = 32;
 const HIDDEN: usize = 48;
@@ -21,7 +20,7 @@ fn recipe() -> Recipe {
         source: SourceFiles {
             weights: "weights".to_owned(),
             tokenizer: Some("tokenizer".to_owned()),
-            licence: "licence".to_owned(),
+            licence: None,
         },
         licence: "MIT".to_owned(),
         heads: 4,
@@ -37,19 +36,12 @@ fn recipe() -> Recipe {
     }
 }
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
 /// A small encoder of two blocks with some plain weights.
 fn tensors() -> Tensors {
     let mut tensors = Tensors::new();
-    let mut state = 1_u32;
+    let mut numbers = Numbers(1);
     let mut add = |name: &str, shape: &[usize], scale: f32, offset: f32| {
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            offset + scale * ((state >> 8) as f32 / 8_388_608.0 - 1.0)
-        };
-        let data = (0..shape.iter().product()).map(|_| next()).collect();
-        tensors.insert(name.to_owned(), (shape.to_vec(), data));
+        numbers.add(&mut tensors, name, shape, (scale, offset));
     };
     add("embeddings.word_embeddings.weight", &[WORDS, WIDTH], 0.1, 0.0);
     add("embeddings.position_embeddings.weight", &[PLACES, WIDTH], 0.05, 0.0);
@@ -77,19 +69,8 @@ fn tensors() -> Tensors {
     tensors
 }
 
-fn file(tensors: &Tensors) -> Vec<u8> {
-    let bytes: BTreeMap<&String, Vec<u8>> = tensors
-        .iter()
-        .map(|(name, (_, data))| (name, data.iter().flat_map(|x| x.to_le_bytes()).collect()))
-        .collect();
-    let views = tensors.iter().map(|(name, (shape, _))| {
-        (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap())
-    });
-    safetensors::serialize(views, None).unwrap()
-}
-
 fn import(tensors: &Tensors) -> Result<model::Model, ImportError> {
-    engine::import::import(&file(tensors), Some(b"{}"), &recipe(), &mut |_, _| {})
+    engine::import::import(&safetensors(tensors), Some(b"{}"), &recipe(), &mut |_, _| {})
 }
 
 #[test]
@@ -140,7 +121,8 @@ fn numbers_that_are_none_are_refused() {
 fn a_recipe_without_room_for_rounding_is_refused() {
     let scales = Scales { residual_bits: vec![16], headroom_milli: 0 };
     let tight = Recipe { scales, ..recipe() };
-    let refused = engine::import::import(&file(&tensors()), Some(b"{}"), &tight, &mut |_, _| {});
+    let refused =
+        engine::import::import(&safetensors(&tensors()), Some(b"{}"), &tight, &mut |_, _| {});
     assert!(matches!(refused, Err(ImportError::Uncertified { .. })));
 }
 
@@ -158,7 +140,7 @@ proptest! {
 
     #[test]
     fn a_damaged_weight_file_never_panics(at: prop::sample::Index, byte: u8, cut: bool) {
-        let mut bytes = file(&tensors());
+        let mut bytes = safetensors(&tensors());
         // Most of the structure lies in the first bytes.
         let at = at.index(bytes.len().min(6_000));
         bytes[at] = byte;

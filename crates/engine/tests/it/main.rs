@@ -1,7 +1,9 @@
 //! One suite for every executor: whole models, every backend, thread count, batch and cut.
 
 mod import;
+mod llama;
 mod random;
 mod store;
 mod support;
 mod tiny;
+mod write;
