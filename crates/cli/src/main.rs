@@ -16,6 +16,7 @@ mod model;
 mod output;
 mod query;
 mod receipt;
+mod run;
 
 use clap::{Parser, Subcommand};
 use home::Home;
@@ -23,7 +24,7 @@ use output::{Failure, Output};
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 a receipt does not verify.
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 a receipt or a model does not verify.
 First steps: `selvedge devnet` starts the whole network on this machine and prints what to try.";
 
 /// An open network for AI inference whose every answer can be checked.
@@ -51,7 +52,9 @@ enum Command {
     /// Fetch the evidence behind an answer, or check it.
     #[command(subcommand)]
     Receipt(receipt::Command),
-    /// List models, or fetch and import one.
+    /// Run a model on this machine, without any network.
+    Run(run::Arguments),
+    /// List models, fetch one, look into one.
     #[command(subcommand)]
     Model(model::Command),
     /// Ask the chain: its status, an account, an operator, a block.
@@ -89,6 +92,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
             Command::Chat(arguments) => chat::run(arguments, &home, output).await,
             Command::Embed(arguments) => embed::run(arguments, &home, output).await,
             Command::Receipt(command) => receipt::run(command, &home, output).await,
+            Command::Run(arguments) => run::run(&arguments, &home, output),
             Command::Model(command) => model::run(command, &home, output),
             Command::Query(command) => query::run(command, &home, output).await,
             Command::Keys(command) => keys::run(command, &home, output),
