@@ -44,6 +44,9 @@ pub enum Error {
     /// A model.
     #[error(transparent)]
     Model(#[from] engine::store::StoreError),
+    /// A model's engine.
+    #[error(transparent)]
+    Engine(#[from] engine::EngineError),
     /// A model that cannot be published.
     #[error("model {name} cannot be published: {reason}")]
     Publish {

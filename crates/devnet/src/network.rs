@@ -12,7 +12,10 @@ use crate::{
 use chain::{Chain, ValidatorKeys};
 use client::{rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, SecretKey};
-use engine::store::{Loaded, Store};
+use engine::{
+    Engine, EngineError,
+    store::{Loaded, Store},
+};
 use gateway::{ApiKey, Funding, Gateway, HttpLimits, KnownModel};
 use operator::{Operator, ServedModel};
 use std::{
@@ -29,6 +32,8 @@ const COIN_PER_PURCHASE: Coin = Coin::new(1_000 * NANO);
 const ALLOCATION: Credit = Credit::new(10 * NANO);
 /// What the API key may spend.
 const BUDGET: Credit = Credit::new(100_000 * NANO);
+/// Runs of one model at the same time, per box; they share passes.
+const AT_ONCE: usize = 4;
 /// Longest wait for the boxes to be ready.
 const READY_SECONDS: u64 = 60;
 /// Pause between looks whether they are.
@@ -204,6 +209,21 @@ async fn start_gateway(
     Ok(gateway::start(config).await?)
 }
 
+/// One engine per model, which all boxes share: they stand on one machine.
+async fn engines(loaded: &[Loaded]) -> Result<Vec<ServedModel>, Error> {
+    let models: Vec<_> = loaded.iter().map(|loaded| Arc::clone(&loaded.model)).collect();
+    let serve = |model| -> Result<ServedModel, EngineError> {
+        let engine = Arc::new(Engine::load(model, engine::Options::default())?);
+        Ok(ServedModel { engine, price: PRICE })
+    };
+    // Packing weights takes a while for a large model.
+    let engines: Result<Vec<_>, EngineError> =
+        tokio::task::spawn_blocking(move || models.into_iter().map(serve).collect())
+            .await
+            .unwrap_or_else(|error| Err(EngineError::Pool { reason: error.to_string() }));
+    Ok(engines?)
+}
+
 async fn start_operators(
     config: &Config,
     identities: &Identities,
@@ -211,10 +231,7 @@ async fn start_operators(
     gateway: &Gateway,
     loaded: &[Loaded],
 ) -> Result<Vec<Operator>, Error> {
-    let models: Vec<ServedModel> = loaded
-        .iter()
-        .map(|Loaded { model, .. }| ServedModel { model: Arc::clone(model), price: PRICE })
-        .collect();
+    let models = engines(loaded).await?;
     let mut operators = Vec::new();
     for (index, keys) in (0..OPERATORS).zip(&identities.operators) {
         let started = operator::start(operator::Config {
@@ -228,8 +245,7 @@ async fn start_operators(
                 key: identities.link.public(),
             }],
             models: models.clone(),
-            engine: engine::Options::default(),
-            at_once: 1,
+            at_once: AT_ONCE,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,
         });

@@ -6,7 +6,7 @@
 use crate::StartError;
 use client::{lanes::CREDIT_LIMIT, wire};
 use crypto::{AccountId, PublicKey, SecretKey};
-use model::Model;
+use engine::Engine;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use units::Price;
 
@@ -35,9 +35,7 @@ pub struct Config {
     pub gateways: Vec<Gateway>,
     /// What it serves; 1 to [`wire::MAX_ASKS`], no model twice.
     pub models: Vec<ServedModel>,
-    /// Kernels and threads of each model's engine.
-    pub engine: engine::Options,
-    /// Runs of one model at the same time; 1 to [`MAX_AT_ONCE`].
+    /// Runs of one model at the same time, which share its engine's passes; 1 to [`MAX_AT_ONCE`].
     pub at_once: usize,
     /// Tasks that may wait for one model; more are refused. 1 to [`MAX_QUEUE`].
     pub queue: usize,
@@ -57,8 +55,8 @@ pub struct Gateway {
 /// One model and its price.
 #[derive(Debug, Clone)]
 pub struct ServedModel {
-    /// The model.
-    pub model: Arc<Model>,
+    /// The model, ready to run. Boxes of one process may share it.
+    pub engine: Arc<Engine>,
     /// What is asked per unit of work.
     pub price: Price,
 }
@@ -79,7 +77,8 @@ impl Config {
         within("queue", self.queue, 1, MAX_QUEUE)?;
         within("at_once", self.at_once, 1, MAX_AT_ONCE)?;
         within("credit_limit", self.credit_limit, 1, wire::MAX_UNPAID)?;
-        let ids: BTreeSet<_> = self.models.iter().map(|served| served.model.id()).collect();
+        let ids: BTreeSet<_> =
+            self.models.iter().map(|served| served.engine.model().id()).collect();
         within("different models", ids.len(), self.models.len(), self.models.len())
     }
 }

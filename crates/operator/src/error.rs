@@ -72,13 +72,13 @@ pub enum StartError {
         /// Here.
         held: PublicKey,
     },
-    /// A model's engine cannot be loaded.
+    /// A model's threads cannot be started.
     #[error("model {model}: {source}")]
-    Engine {
+    Threads {
         /// Which.
         model: ModelId,
         /// Why.
-        source: engine::EngineError,
+        source: std::io::Error,
     },
     /// The box key cannot be used on a link.
     #[error(transparent)]

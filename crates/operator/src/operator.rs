@@ -136,7 +136,7 @@ struct Asks {
     key_epoch: u32,
 }
 
-/// Loads the models and signs their asks.
+/// Starts the models' runners and signs their asks.
 async fn serve(
     config: &Config,
     asks: Asks,
@@ -145,20 +145,13 @@ async fn serve(
     let Asks { chain, operator, key_epoch } = asks;
     let mut models = BTreeMap::new();
     for served in &config.models {
-        let (model, price) = (served.model.id(), served.price);
+        let (model, price) = (served.engine.model().id(), served.price);
         let serial = records.ask_serial(model, price).await?;
         let ask = Ask { chain, operator, key_epoch, model, price, serial };
-        let loaded = Arc::clone(&served.model);
-        let (options, at_once, queue) = (config.engine, config.at_once, config.queue);
-        // Packing weights takes seconds for a large model.
-        let runner =
-            tokio::task::spawn_blocking(move || Runner::start(loaded, options, at_once, queue));
-        let runner = runner
-            .await
-            .unwrap_or_else(|error| Err(engine::EngineError::Pool { reason: error.to_string() }));
-        let runner = runner.map_err(|source| StartError::Engine { model, source })?;
+        let runner = Runner::start(&served.engine, config.at_once, config.queue);
+        let runner = runner.map_err(|source| StartError::Threads { model, source })?;
         let ask = ask.sign(&config.box_key);
-        let served = Served { model: Arc::clone(&served.model), price, ask, runner };
+        let served = Served { model: Arc::clone(served.engine.model()), price, ask, runner };
         models.insert(model, served);
     }
     Ok(models)

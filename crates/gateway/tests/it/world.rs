@@ -217,7 +217,11 @@ impl World {
 
     /// Starts the box of an owner and waits until the gateway knows it.
     pub(crate) async fn start_box(&mut self, owner: &str) {
-        let served = |model: &Arc<Model>| ServedModel { model: Arc::clone(model), price: PRICE };
+        let served = |model: &Arc<Model>| {
+            let options = engine::Options { backend: None, threads: 1 };
+            let engine = engine::Engine::load(Arc::clone(model), options).unwrap();
+            ServedModel { engine: Arc::new(engine), price: PRICE }
+        };
         let config = operator::Config {
             data_dir: self.folder().join(owner),
             owner: account(owner),
@@ -229,7 +233,6 @@ impl World {
                 key: key("link").public(),
             }],
             models: vec![served(&self.models.chat), served(&self.models.embed)],
-            engine: engine::Options { backend: None, threads: 1 },
             at_once: 1,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,

@@ -1,4 +1,4 @@
-//! The engine of one model on threads of its own, behind a bounded queue.
+//! One model's runs on threads of their own, behind a bounded queue.
 //!
 //! Rules: the queue never grows beyond its bound and nobody waits to enter it; a run looks at
 //! each token whether it is still wanted and in time; inputs of an embedding model that wait
@@ -6,9 +6,10 @@
 //! Never here: payment, networks.
 
 use crate::task::Progress;
-use engine::{Engine, EngineError, Options};
-use model::{Job, Model, Run, Sampling, Task};
+use engine::Engine;
+use model::{Job, Run, Sampling, Task};
 use std::{
+    io,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -85,23 +86,16 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// Loads the engine and starts `at_once` threads.
-    pub(crate) fn start(
-        model: Arc<Model>,
-        options: Options,
-        at_once: usize,
-        bound: usize,
-    ) -> Result<Self, EngineError> {
-        let engine = Arc::new(Engine::load(model, options)?);
+    /// Starts `at_once` threads.
+    pub(crate) fn start(engine: &Arc<Engine>, at_once: usize, bound: usize) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(bound);
         let waiting = Arc::new(Mutex::new(waiting));
         let mut threads = Vec::with_capacity(at_once);
         for _ in 0..at_once {
-            let (engine, waiting) = (Arc::clone(&engine), Arc::clone(&waiting));
+            let (engine, waiting) = (Arc::clone(engine), Arc::clone(&waiting));
             let thread = std::thread::Builder::new()
                 .name("runner".into())
-                .spawn(move || run_all(&engine, &waiting))
-                .map_err(|error| EngineError::Pool { reason: error.to_string() })?;
+                .spawn(move || run_all(&engine, &waiting))?;
             threads.push(thread);
         }
         Ok(Self { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads) })

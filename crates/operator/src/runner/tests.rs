@@ -4,8 +4,9 @@ use super::*;
 use std::time::Duration;
 
 fn runner(at_once: usize) -> Runner {
-    let options = Options { backend: None, threads: 1 };
-    Runner::start(Arc::new(engine::tiny::chat().unwrap()), options, at_once, 8).unwrap()
+    let options = engine::Options { backend: None, threads: 1 };
+    let engine = Engine::load(Arc::new(engine::tiny::chat().unwrap()), options).unwrap();
+    Runner::start(&Arc::new(engine), at_once, 8).unwrap()
 }
 
 fn work(deadline: Instant) -> (Work, oneshot::Receiver<Result<Run, NoRun>>) {

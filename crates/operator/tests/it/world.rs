@@ -141,7 +141,11 @@ impl World {
 
     /// A box that serves both test models to one gateway.
     pub(crate) fn config(&self, gateway: &Gateway) -> Config {
-        let served = |model| ServedModel { model, price: PRICE };
+        let served = |model| {
+            let options = engine::Options { backend: None, threads: 1 };
+            let engine = Arc::new(engine::Engine::load(model, options).unwrap());
+            ServedModel { engine, price: PRICE }
+        };
         Config {
             data_dir: self.box_folder(),
             owner: account("owner"),
@@ -153,7 +157,6 @@ impl World {
                 key: key("gateway").public(),
             }],
             models: vec![served(chat()), served(embed())],
-            engine: engine::Options { backend: None, threads: 1 },
             at_once: 1,
             queue: Config::QUEUE,
             credit_limit: Config::CREDIT_LIMIT,
