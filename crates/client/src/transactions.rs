@@ -109,8 +109,11 @@ impl Sender {
         let result = match self.rpc.submit(signed).await {
             Err(RpcError::Refused(error)) if error.code.contains("nonce") => {
                 self.nonce = None;
-                // These very bytes may have been applied before.
-                return Ok(self.rpc.transaction(&signed.transaction.id()).await?);
+                // These very bytes may have been decided before.
+                match self.rpc.transaction(&signed.transaction.id()).await? {
+                    Some(result) => result,
+                    None => return Ok(None),
+                }
             }
             Err(error @ (RpcError::Timeout { .. } | RpcError::Unreachable { .. })) => {
                 self.nonce = None;

@@ -2,7 +2,7 @@
 
 use crate::network::{Network, json};
 use serde_json::{Value, json as object};
-use std::fs;
+use std::{fs, process::Command};
 
 #[test]
 fn a_paid_answer_is_verified_offline_and_survives_a_restart() {
@@ -43,6 +43,32 @@ fn a_paid_answer_is_verified_offline_and_survives_a_restart() {
     let reply = network.get(&format!("/receipts/{receipt}")).unwrap();
     assert_eq!(reply.status, 200);
     assert_eq!(reply.body["bundles"].as_array().unwrap().len(), 1);
+    network.interrupt();
+}
+
+#[test]
+fn the_call_that_the_readme_shows_is_answered() {
+    let readme = include_str!("../../../../README.md");
+    let blocks: Vec<&str> = readme.split("```console\n").skip(1).collect();
+    let block = |start: &str| {
+        let found = blocks.iter().find(|block| block.starts_with(start));
+        found.unwrap_or_else(|| panic!("no block starts with {start}")).split("```").next().unwrap()
+    };
+    // The test command is what a landing runs; the other one starts the network of this test.
+    let commands = block("cargo run -- devnet");
+    assert!(commands.lines().any(|line| line.starts_with("cargo xtask test")));
+
+    let folder = tempfile::tempdir().unwrap();
+    let network = Network::start(folder.path());
+    let call = block("curl")
+        .replace("http://127.0.0.1:8080/v1", &network.base_url)
+        .replace("all-minilm-l6-v2", "tiny-test-embed");
+    let output =
+        Command::new("sh").args(["-c", &call]).env("KEY", &network.api_key).output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {call} {}", String::from_utf8_lossy(&output.stderr))
+    });
+    assert!(!answer["data"][0]["embedding"].as_array().unwrap().is_empty(), "{answer}");
     network.interrupt();
 }
 

@@ -5,5 +5,6 @@
 
 mod crash;
 mod first_minutes;
+mod local;
 mod network;
 mod sdk;

@@ -3,8 +3,12 @@
 use crate::world::{
     Ask, Gateway, PATIENCE, PayerLane, World, account, chat, embed, key, operator_of, params,
 };
-use client::wire::{FromBox, FromGateway, Paths};
+use client::{
+    transactions::SendError,
+    wire::{FromBox, FromGateway, Paths},
+};
 use ledger::{
+    Call, accounts,
     credits::{coin_worth, split},
     payments::{
         CLAIMS, ClaimRecord, LANES, Stage, math,
@@ -205,4 +209,16 @@ async fn a_kill_at_any_moment_of_claiming_loses_nothing_and_claims_nothing_twice
     assert_eq!(count, 6);
     assert!(world.balance("owner").await <= expected(before, &settled, true));
     operator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_the_ledger_rejected_is_told_so_each_time_it_is_sent() {
+    let world = World::new().await;
+    let mut sender = world.sender("payer");
+    let all = accounts::Tx::Transfer { to: account("owner"), amount: Coin::MAX };
+    let signed = sender.sign(Call::Accounts(all)).await.unwrap();
+    for _ in 0..2 {
+        let sent = sender.deliver(&signed).await;
+        assert!(matches!(sent, Err(SendError::Rejected(_))), "{sent:?}");
+    }
 }
