@@ -6,7 +6,10 @@ use crypto::Digest;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
     /// Bytes that are not the canonical encoding.
-    #[error("{what} is not in canonical encoding: {reason}")]
+    #[error(
+        "{what} is not in canonical encoding: {reason}; the file is damaged or no model: fetch it \
+         again, or make one with `model import`"
+    )]
     Encoding {
         /// Which part.
         what: &'static str,
@@ -35,7 +38,8 @@ pub enum ModelError {
     },
     /// Made for other arithmetic.
     #[error(
-        "semantics version {found} is not supported; this program computes version {supported}"
+        "semantics version {found} is not supported; this program computes version {supported}: \
+         import the model again, or run a program of its version"
     )]
     Semantics {
         /// The manifest's.
@@ -45,7 +49,8 @@ pub enum ModelError {
     },
     /// A hash in the manifest that its content does not have.
     #[error(
-        "{what} does not match the manifest: it hashes to {found}, the manifest says {declared}"
+        "{what} does not match the manifest: it hashes to {found}, the manifest says {declared}; \
+         the file is damaged: fetch or import it again"
     )]
     Root {
         /// Which root.
@@ -99,7 +104,10 @@ pub enum ModelError {
     #[error("the licence must be a non-empty expression in printable ASCII")]
     Licence,
     /// A file longer or shorter than its header says.
-    #[error("the tensors take {expected} bytes, the file has {found}")]
+    #[error(
+        "the tensors take {expected} bytes, the file has {found}: it was cut short or is damaged; \
+         fetch or import it again"
+    )]
     Length {
         /// What the graph implies.
         expected: u64,

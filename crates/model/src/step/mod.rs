@@ -30,7 +30,7 @@ pub use fine::Fine;
 pub use opening::{Claim, Evidence, Opening, Path, Roots, Verdict, check_step, open};
 pub use part::{Geometry, Part};
 pub use plan::Plan;
-pub use shape::{CoarseLeaf, RunShape, TraceShape};
+pub use shape::{CoarseLeaf, OutputLeaf, RunShape, TraceShape};
 pub use tree::{Executed, FineTree};
 
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -40,6 +40,17 @@ pub enum CoarseLeaf {
     Row,
 }
 
+/// Where a leaf of the output commitment stands in the trace: the same bytes, without salt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLeaf {
+    /// Index of the coarse leaf.
+    pub leaf: u64,
+    /// Piece of its row.
+    pub piece: u64,
+    /// Pieces of its row.
+    pub pieces: u64,
+}
+
 /// The shape of the coarse tree of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceShape<'a> {
@@ -169,6 +180,17 @@ impl<'a> TraceShape<'a> {
             }
         };
         u64::try_from(width.div_ceil(PIECE)).unwrap_or(u64::MAX)
+    }
+
+    /// Where leaf `index` of the output commitment stands in the trace: one leaf per token, or
+    /// one per piece of the row.
+    pub fn output_leaf(&self, index: u64) -> Option<OutputLeaf> {
+        let (coarse, piece) = match self.plan.graph().reach {
+            Reach::Causal => (CoarseLeaf::Token { output: u32::try_from(index).ok()? }, 0),
+            Reach::Full => (CoarseLeaf::Row, index),
+        };
+        let (leaf, pieces) = (self.index(coarse)?, self.pieces(coarse));
+        (piece < pieces).then_some(OutputLeaf { leaf, piece, pieces })
     }
 
     /// The fine tree of coarse leaf `index`.

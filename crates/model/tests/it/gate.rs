@@ -155,8 +155,9 @@ fn manifests_have_bounds_too() {
         inspect(&manifest, graph).expect_err("the gate must refuse this").to_string()
     };
     assert_eq!(
-        with(&|manifest| manifest.semantics = 1),
-        "semantics version 1 is not supported; this program computes version 0"
+        with(&|manifest| manifest.semantics = 7),
+        "semantics version 7 is not supported; this program computes version 0: import the model \
+         again, or run a program of its version"
     );
     assert_eq!(with(&|m| m.max_input = 0), "max_input is 0, at least 1 is needed");
     assert_eq!(with(&|m| m.max_input = 2_049), "max_input is 2049, the limit is 2048");

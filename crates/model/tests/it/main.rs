@@ -6,6 +6,7 @@ mod constraints;
 mod field;
 mod files;
 mod gate;
+mod hostile;
 mod step_compositions;
 mod step_sizes;
 mod steps;

@@ -205,6 +205,23 @@ fn openings_that_are_missing_left_over_or_too_late_are_no_move() {
 }
 
 #[test]
+fn the_leaves_of_the_output_are_leaves_of_the_trace() {
+    for disputed in all() {
+        let shape = disputed.trace_shape();
+        let tokens = (0..).map_while(|output| disputed.run.token(output));
+        for (index, token) in (0..).zip(tokens) {
+            let found = shape.output_leaf(index).unwrap();
+            assert_eq!((found.piece, found.pieces), (0, 1));
+            let leaf = disputed.run.trace()[usize::try_from(found.leaf).unwrap()];
+            assert_eq!(leaf, model::trace::token_leaf(token));
+        }
+        let outputs = u64::from(disputed.shape.n_out);
+        assert!(shape.output_leaf(outputs - 1).is_some());
+        assert_eq!(shape.output_leaf(outputs), None);
+    }
+}
+
+#[test]
 fn another_run_than_the_graph_admits_has_no_shape() {
     let plan = Plan::of(&chat()).unwrap();
     let run = RunShape { n_in: 2_000, n_out: 49, sampling: Sampling::GREEDY, seed: 0 };
