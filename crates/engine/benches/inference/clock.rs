@@ -22,8 +22,17 @@ pub(crate) fn took(body: impl FnOnce()) -> Took {
     Took { cpu: cpu() - before, wall: wall.elapsed().as_secs_f64() }
 }
 
-/// The median.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+/// The median processor time, in seconds.
+pub(crate) fn median_cpu(times: &[Took]) -> f64 {
+    median(times.iter().map(|took| took.cpu).collect())
+}
+
+/// The median wall time, in seconds.
+pub(crate) fn median_wall(times: &[Took]) -> f64 {
+    median(times.iter().map(|took| took.wall).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

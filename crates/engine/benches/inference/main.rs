@@ -9,6 +9,7 @@
 mod clock;
 mod gemm;
 mod minilm;
+mod peers;
 #[path = "../report/mod.rs"]
 mod report;
 mod smollm;

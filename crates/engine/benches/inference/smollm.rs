@@ -1,104 +1,157 @@
-//! SmolLM2-135M: prompts, decoding at two depths, eight at once.
+//! SmolLM2-135M beside llama.cpp with Q8_0 weights: prompts, decoding at two depths, eight at once,
+//! the share of the trace, start to first token, memory.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-use engine::store::Store;
 use engine::{Engine, Job, Options, Sampling};
+use model::trace::i32_leaf;
 
-use crate::clock::{Took, median, took};
+use crate::clock::{Took, median_cpu, median_wall, took};
+use crate::peers::{Peer, llama, peak_megabytes, pull};
 use crate::report::{Figure, Report};
 
 const ROUNDS: usize = 5;
 const DECODED: u32 = 32;
+/// Shape of the model, for the share of the trace: boundaries and width.
+const TRACED: (usize, usize) = (31, 576);
+
+/// What is measured: name, peer's request, tokens, bar on the ratio of speeds.
+const MEASURES: [(&str, &str, u32, f64); 4] = [
+    ("prefill_256", "prefill 256", 256, 0.8),
+    ("decode_0", "decode 1 32", DECODED, 1.0),
+    ("decode_256", "decode 256 32", DECODED, 1.1),
+    ("eight", "batch 8 32", 8 * DECODED, 1.3),
+];
 
 pub(crate) fn run(report: &mut Report) {
-    let store = Store::open(Store::default_dir()).expect("the catalogue is built in");
-    let loaded = store.pull("smollm2-135m-instruct", &mut |_| {}).expect("SmolLM2 can be fetched");
-    let mut model = None;
-    let parsed = took(|| {
-        let bytes = std::fs::read(store.path(&loaded.entry)).expect("the model file is there");
-        model = Some(model::Model::from_bytes(&bytes).expect("a canonical file"));
-    });
-    report.add(Figure::new("smollm2.parse", parsed.wall * 1e3, "ms"));
-    let model = Arc::new(model.expect("just read"));
+    let started = Instant::now();
+    let loaded = pull("smollm2-135m-instruct");
+    first_token(report, &loaded.model, started);
+    let mut peer = match llama(&loaded.entry) {
+        Ok(peer) => Some(peer),
+        Err(reason) => {
+            report.note(&format!("no llama.cpp: {reason}"));
+            None
+        }
+    };
     for threads in [1, 2] {
-        let options = Options { backend: None, threads };
-        let mut engine = None;
-        let packed = took(|| engine = Engine::load(Arc::clone(&model), options).ok());
-        let engine = engine.expect("the backend is there");
-        report.add(Figure::new(&format!("smollm2.{threads}.prepare"), packed.wall * 1e3, "ms"));
-        for _ in 0..1 {
-            let (prefill, deep) = one(&engine, 256);
-            let (_, shallow) = one(&engine, 1);
-            let eight = eight(&engine);
-            let figure = |name: &str, value: f64| {
-                Figure::new(&format!("smollm2.{threads}.{name}"), value, "/s")
-            };
-            report.add(figure("prefill_256.wall", prefill.0));
-            report.add(figure("prefill_256.cpu", prefill.1));
-            report.add(figure("decode_0.wall", shallow.0));
-            report.add(figure("decode_0.cpu", shallow.1));
-            report.add(figure("decode_256.wall", deep.0));
-            report.add(figure("decode_256.cpu", deep.1));
-            report.add(figure("eight.wall", eight.0));
-            report.add(figure("eight.cpu", eight.1));
+        let model = Arc::clone(&loaded.model);
+        let engine = Engine::load(model, Options { backend: None, threads }).expect("it loads");
+        for measure in MEASURES {
+            beside(report, threads, &engine, &mut peer, measure);
         }
     }
+    if let Some(megabytes) = peer.and_then(|(peer, _)| peer.peak_megabytes()) {
+        report.add(Figure::new("smollm2.llama.peak", megabytes, "MB"));
+    }
 }
 
-fn rates(count: u32, took: &[Took]) -> (f64, f64) {
-    let wall = median(took.iter().map(|took| took.wall).collect());
-    let cpu = median(took.iter().map(|took| took.cpu).collect());
-    (f64::from(count) / wall, f64::from(count) / cpu)
+/// From an open file to the first token, and what memory that took.
+fn first_token(report: &mut Report, model: &Arc<model::Model>, started: Instant) {
+    let engine = Engine::load(Arc::clone(model), Options::default()).expect("it loads");
+    let ids: Vec<u32> = prompt(16);
+    let mut generation = engine.start(&job(&ids, 1)).expect("a short prompt");
+    assert!(generation.next_token().expect("it runs").is_some());
+    let took = started.elapsed().as_secs_f64();
+    report.add(Figure::new("smollm2.first_token.warm", took, "s").at_most(0.5));
+    if let Some(megabytes) = peak_megabytes("self") {
+        report.add(Figure::new("smollm2.peak", megabytes, "MB").at_most(400.0));
+    }
 }
 
-/// Tokens per second of a prompt and behind it, by wall and by processor time.
-fn one(engine: &Engine, depth: u32) -> ((f64, f64), (f64, f64)) {
-    let ids: Vec<u32> = (0..depth).map(|at| 1_000 + at * 37 % 20_000).collect();
-    let (mut prompts, mut decodes) = (Vec::new(), Vec::new());
+fn prompt(length: u32) -> Vec<u32> {
+    (0..length).map(|at| 1_000 + at * 37 % 20_000).collect()
+}
+
+fn job(ids: &[u32], max_tokens: u32) -> Job<'_> {
+    Job { ids, sampling: Sampling::GREEDY, seed: 0, max_tokens, stop: &[] }
+}
+
+/// One measure of both in turn, by processor time on one thread and by wall on more: with two
+/// threads both spin while they wait.
+fn beside(
+    report: &mut Report,
+    threads: usize,
+    engine: &Engine,
+    peer: &mut Option<(Peer, PathBuf)>,
+    (name, request, tokens, bar): (&str, &str, u32, f64),
+) {
+    let mut ours = Vec::new();
+    let mut theirs = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
-        let job = Job {
-            ids: &ids,
-            sampling: Sampling::GREEDY,
-            seed: 0,
-            max_tokens: DECODED + 1,
-            stop: &[],
-        };
-        let mut generation = engine.start(&job).expect("a short prompt");
-        prompts.push(took(|| assert!(generation.next_token().expect("runs").is_some())));
-        let mut given = 0;
-        let decode = took(|| {
-            while generation.next_token().expect("runs").is_some() {
-                given += 1;
-            }
-        });
-        if given == DECODED {
-            decodes.push(decode);
+        ours.push(one(engine, name));
+        let Some((peer, file)) = peer else { continue };
+        // Its two ways of attention: the better one counts.
+        for (flash, times) in theirs.iter_mut().enumerate() {
+            let load = format!("load {} {threads} {flash}", file.display());
+            peer.tell(&load).expect("the peer loads its model");
+            times.push(peer.time(request));
         }
     }
-    (rates(depth, &prompts), rates(DECODED, &decodes))
+    let name = format!("smollm2.{threads}t.{name}");
+    let rate = |seconds: f64| f64::from(tokens) / seconds;
+    let seconds = |times: &[Took]| {
+        if threads == 1 { median_cpu(times) } else { median_wall(times) }
+    };
+    report.add(Figure::new(&format!("{name}.wall"), rate(median_wall(&ours)), "/s"));
+    report.add(Figure::new(&format!("{name}.cpu"), rate(median_cpu(&ours)), "/s"));
+    if threads == 1 && name.ends_with("prefill_256") {
+        let share = hashing(tokens) / median_cpu(&ours);
+        report.add(Figure::new(&format!("{name}.trace_share"), share, "").at_most(0.05));
+    }
+    if peer.is_some() {
+        let best = seconds(&theirs[0]).min(seconds(&theirs[1]));
+        report.add(Figure::new(&format!("{name}.llama"), rate(best), "/s"));
+        let ratio = Figure::new(&format!("{name}.ratio"), best / seconds(&ours), "x");
+        report.add(ratio.at_least(bar));
+    }
 }
 
-/// Tokens per second of eight runs together, prompts of one token.
-fn eight(engine: &Engine) -> (f64, f64) {
-    let prompts: Vec<[u32; 1]> = (0..8).map(|at| [2_000 + at * 11]).collect();
-    let jobs: Vec<Job<'_>> = prompts
-        .iter()
-        .map(|ids| Job { ids, sampling: Sampling::GREEDY, seed: 0, max_tokens: DECODED, stop: &[] })
-        .collect();
-    let mut times = Vec::new();
-    for _ in 0..ROUNDS {
-        let mut given = 0_u32;
-        let mut count = |_: usize, _: u32| {
-            given += 1;
-            ControlFlow::Continue(())
-        };
-        let time = took(|| {
-            engine.generate_batch(&jobs, &mut count).expect("runs");
-        });
-        let scale = f64::from(8 * DECODED) / f64::from(given);
-        times.push(Took { wall: time.wall * scale, cpu: time.cpu * scale });
+/// One measurement of ours.
+fn one(engine: &Engine, name: &str) -> Took {
+    match name {
+        "prefill_256" => took(|| {
+            let ids = prompt(256);
+            let mut generation = engine.start(&job(&ids, 1)).expect("a short prompt");
+            assert!(generation.next_token().expect("it runs").is_some());
+        }),
+        "decode_0" => decode(engine, 1),
+        "decode_256" => decode(engine, 256),
+        _ => eight(engine),
     }
-    rates(8 * DECODED, &times)
+}
+
+/// Tokens behind a prompt.
+fn decode(engine: &Engine, depth: u32) -> Took {
+    let ids = prompt(depth);
+    let mut generation = engine.start(&job(&ids, 2 * DECODED)).expect("a short prompt");
+    let mut next = || assert!(generation.next_token().expect("it runs").is_some());
+    next();
+    took(|| (0..DECODED).for_each(|_| next()))
+}
+
+/// Eight runs together, prompts of one token; scaled to the same number of tokens if one stops.
+fn eight(engine: &Engine) -> Took {
+    let prompts: Vec<Vec<u32>> = (0..8).map(|at| vec![2_000 + at * 11]).collect();
+    let jobs: Vec<Job<'_>> = prompts.iter().map(|ids| job(ids, DECODED)).collect();
+    let mut given = 0_u32;
+    let mut count = |_: usize, _: u32| {
+        given += 1;
+        ControlFlow::Continue(())
+    };
+    let time = took(|| {
+        engine.generate_batch(&jobs, &mut count).expect("they run");
+    });
+    let scale = f64::from(8 * DECODED) / f64::from(given);
+    Took { wall: time.wall * scale, cpu: time.cpu * scale }
+}
+
+/// Processor time of the trace leaves of that many positions.
+fn hashing(positions: u32) -> f64 {
+    let row: Vec<i32> = (0..TRACED.1).map(|at| i32::try_from(at).unwrap_or(0) * 7_919).collect();
+    let leaves = (0..positions).flat_map(|_| 0..TRACED.0);
+    took(|| leaves.for_each(|_| assert_ne!(i32_leaf(&row).as_bytes(), &[0; 32]))).cpu
 }

@@ -63,6 +63,12 @@ impl Report {
         self.figures.push(figure);
     }
 
+    /// Prints something to know about the figures.
+    #[allow(clippy::print_stdout, dead_code, reason = "a bench prints its table")]
+    pub(crate) fn note(&self, text: &str) {
+        println!("{}: {text}", self.name);
+    }
+
     /// Writes `target/bench/NAME.json`; fails when a bar does not hold.
     pub(crate) fn finish(self) {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
