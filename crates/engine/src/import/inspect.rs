@@ -22,9 +22,15 @@ pub(super) fn draft(
     source: &Source<'_>,
     licence: Option<&str>,
 ) -> Result<Recipe, ImportError> {
-    let mut recipe = match source.gguf() {
-        Some(file) => from_gguf(file)?,
-        None => from_config(&json("config.json", files.config.as_deref())?)?,
+    let mut recipe = match (source.gguf(), source.onnx()) {
+        (Some(file), _) => from_gguf(file)?,
+        (_, Some(file)) => Recipe {
+            heads: file.heads,
+            norm_epsilon: file.norm_epsilon,
+            max_input: source.rows("embeddings.position_embeddings.weight")?,
+            ..blank(Architecture::Bert)
+        },
+        _ => from_config(&json("config.json", files.config.as_deref())?)?,
     };
     if let Some(licence) = licence {
         licence.clone_into(&mut recipe.licence);

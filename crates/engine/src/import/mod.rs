@@ -19,6 +19,7 @@ mod gguf;
 mod inspect;
 mod llama;
 mod names;
+mod onnx;
 mod publish;
 mod quantise;
 mod recipe;
@@ -113,6 +114,32 @@ pub enum ImportError {
     /// A source without a tokenizer.
     #[error("the weight file holds no tokenizer; give the tokenizer.json that belongs to it")]
     NoTokenizer,
+    /// Data that lies in another file, which is never opened.
+    #[error("constant {name} lies in another file, which is not read; export into one file")]
+    ExternalData {
+        /// The constant.
+        name: String,
+    },
+    /// An op that no pattern covers.
+    #[error("{op} ({node}) stands where {expected} should; this graph cannot be imported")]
+    Op {
+        /// The op.
+        op: String,
+        /// The node's name.
+        node: String,
+        /// What the architecture has there.
+        expected: &'static str,
+    },
+    /// A recipe that says something else than the source.
+    #[error("the recipe has {what} {recipe}, the weight file {source_value}")]
+    Differs {
+        /// Of what.
+        what: &'static str,
+        /// In the recipe.
+        recipe: f64,
+        /// In the source.
+        source_value: f64,
+    },
     /// A number that is none.
     #[error("tensor {name} holds a value that is not finite")]
     NotFinite {
@@ -147,7 +174,7 @@ pub enum ImportError {
     Preprocess(#[from] units::TooLong),
 }
 
-/// Makes the model that `recipe` describes from a weight file, safetensors or GGUF, and tells
+/// Makes the model that `recipe` describes from a weight file (safetensors, GGUF or ONNX) and tells
 /// `progress` how many of how many steps are done. Without a tokenizer file the weight file's own
 /// is taken.
 ///
@@ -179,6 +206,17 @@ fn build(
     recipe: &Recipe,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Built, ImportError> {
+    if let Some(file) = source.onnx() {
+        let same = [
+            ("a number of heads of", f64::from(recipe.heads), f64::from(file.heads)),
+            ("an epsilon of", recipe.norm_epsilon, file.norm_epsilon),
+        ];
+        for (what, recipe, source_value) in same {
+            if recipe != source_value {
+                return Err(ImportError::Differs { what, recipe, source_value });
+            }
+        }
+    }
     let built = match recipe.architecture {
         Architecture::Bert => bert::import(source, tokenizer, recipe, progress)?,
         Architecture::Llama => llama::import(source, tokenizer, recipe, progress)?,

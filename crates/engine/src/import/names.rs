@@ -1,10 +1,12 @@
-//! What GGUF files call the tensors of published checkpoints.
+//! What GGUF files call the tensors of published checkpoints, and how files order rows.
 
 /// How a file orders the rows of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowOrder {
     /// As the checkpoint does.
     Plain,
+    /// Rows lie as columns.
+    Columns,
     /// The two rows that a rotation pairs stand side by side in each head.
     Pairs {
         /// The metadata key with the number of heads.

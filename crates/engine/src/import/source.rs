@@ -13,6 +13,7 @@ use super::ImportError;
 use super::element::Element;
 use super::gguf::{Gguf, Stored, is_gguf};
 use super::names::{RowOrder, llama_name};
+use super::onnx::{Onnx, is_onnx};
 use super::tokenizer::tokenizer;
 
 /// An open weight file.
@@ -27,6 +28,7 @@ pub struct Source<'a> {
 enum File<'a> {
     Safetensors(SafeTensors<'a>),
     Gguf(Gguf<'a>),
+    Onnx(Onnx<'a>),
 }
 
 /// A matrix, row after row.
@@ -47,13 +49,15 @@ impl Matrix {
 }
 
 impl<'a> Source<'a> {
-    /// Opens a safetensors or GGUF file.
+    /// Opens a safetensors, GGUF or ONNX file.
     ///
     /// # Errors
-    /// Bytes that are neither.
+    /// Bytes that are none of them, or an ONNX graph that is no known architecture.
     pub fn read(bytes: &'a [u8]) -> Result<Self, ImportError> {
         let file = if is_gguf(bytes) {
             File::Gguf(Gguf::read(bytes)?)
+        } else if is_onnx(bytes) {
+            File::Onnx(Onnx::read(bytes)?)
         } else {
             let unreadable = |error: safetensors::SafeTensorError| ImportError::Source {
                 reason: error.to_string(),
@@ -67,7 +71,15 @@ impl<'a> Source<'a> {
     pub(super) const fn gguf(&self) -> Option<&Gguf<'a>> {
         match &self.file {
             File::Gguf(file) => Some(file),
-            File::Safetensors(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The ONNX file, if it is one.
+    pub(super) const fn onnx(&self) -> Option<&Onnx<'a>> {
+        match &self.file {
+            File::Onnx(file) => Some(file),
+            _ => None,
         }
     }
 
@@ -99,6 +111,7 @@ impl<'a> Source<'a> {
                 let names = file.names().map(str::to_owned);
                 names.filter(|name| !used.contains(name)).collect()
             }
+            File::Onnx(file) => file.unused.clone(),
         }
     }
 
@@ -116,6 +129,13 @@ impl<'a> Source<'a> {
     ) -> Result<Matrix, ImportError> {
         let (shape, data) = self.shaped(name, &[rows, columns])?;
         Ok(Matrix { columns: shape[1], data })
+    }
+
+    /// How many rows a matrix has.
+    pub(super) fn rows(&self, name: &str) -> Result<u32, ImportError> {
+        let missing = || ImportError::MissingTensor { name: name.to_owned() };
+        let (stored, _) = self.stored(name)?.ok_or_else(missing)?;
+        Ok(stored.shape.first().and_then(|rows| u32::try_from(*rows).ok()).unwrap_or(0))
     }
 
     /// Shape and elements of any tensor of floats.
@@ -150,6 +170,13 @@ impl<'a> Source<'a> {
                 let Some((name, order)) = llama_name(name) else { return Ok(None) };
                 Ok(file.tensor(&name)?.map(|stored| (stored, order)))
             }
+            File::Onnx(file) => Ok(file.tensor(name).map(|(mut stored, transposed)| {
+                let order = if transposed { RowOrder::Columns } else { RowOrder::Plain };
+                if transposed {
+                    stored.shape.reverse();
+                }
+                (stored, order)
+            })),
         }
     }
 
@@ -191,6 +218,11 @@ impl<'a> Source<'a> {
         shape: &[usize],
         data: Vec<f64>,
     ) -> Result<Vec<f64>, ImportError> {
+        if order == RowOrder::Columns {
+            let (rows, columns) = (shape[0], shape.get(1).copied().unwrap_or(1));
+            let element = |at: usize| data[at % columns * rows + at / columns];
+            return Ok((0..data.len()).map(element).collect());
+        }
         let (RowOrder::Pairs { heads }, Some(file)) = (order, self.gguf()) else {
             return Ok(data);
         };

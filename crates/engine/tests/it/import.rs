@@ -9,12 +9,13 @@ use proptest::prelude::*;
 use crate::support::{assert_certified, check};
 use crate::write::{Numbers, Tensors, safetensors};
 
-const WIDTH: usize = 32;
+pub(crate) const WIDTH: usize = 32;
+pub(crate) const HEADS: usize = 4;
 const HIDDEN: usize = 48;
 const WORDS: usize = 20;
-const PLACES: usize = 12;
+pub(crate) const PLACES: usize = 12;
 
-fn recipe() -> Recipe {
+pub(crate) fn recipe() -> Recipe {
     Recipe {
         architecture: Architecture::Bert,
         source: SourceFiles {
@@ -23,7 +24,7 @@ fn recipe() -> Recipe {
             licence: None,
         },
         licence: "MIT".to_owned(),
-        heads: 4,
+        heads: HEADS as u32,
         key_heads: None,
         norm_epsilon: 1e-12,
         rope_base: None,
@@ -37,7 +38,7 @@ fn recipe() -> Recipe {
 }
 
 /// A small encoder of two blocks with some plain weights.
-fn tensors() -> Tensors {
+pub(crate) fn tensors() -> Tensors {
     let mut tensors = Tensors::new();
     let mut numbers = Numbers(1);
     let mut add = |name: &str, shape: &[usize], scale: f32, offset: f32| {

@@ -2,6 +2,7 @@
 
 mod import;
 mod llama;
+mod onnx;
 mod random;
 mod store;
 mod support;
