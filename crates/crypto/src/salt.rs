@@ -18,6 +18,8 @@ pub enum Tree {
     Input,
     /// The committed output.
     Output,
+    /// The coarse trace, whose root has one salt: leaf 0.
+    Trace,
 }
 
 impl Tree {
@@ -25,6 +27,7 @@ impl Tree {
         match self {
             Self::Input => [0],
             Self::Output => [1],
+            Self::Trace => [2],
         }
     }
 }

@@ -40,7 +40,18 @@ pub fn output_commit(salt: &Salt, output: &Output) -> Digest {
 
 /// Commitment to a coarse trace root.
 pub fn trace_commit(trace_root: &Digest, salt: &Salt) -> Digest {
-    hash(Domain::TraceCommit, &[trace_root.as_bytes(), salt.as_bytes()])
+    trace_commit_with(trace_root, &trace_salt(salt))
+}
+
+/// The salt of a trace commitment. It can be shown without the request's salt, which would let a
+/// stranger guess a short input.
+pub fn trace_salt(salt: &Salt) -> Digest {
+    salt.of_leaf(Tree::Trace, 0)
+}
+
+/// Commitment to a coarse trace root under a [`trace_salt`] that was shown.
+pub fn trace_commit_with(trace_root: &Digest, trace_salt: &Digest) -> Digest {
+    hash(Domain::TraceCommit, &[trace_root.as_bytes(), trace_salt.as_bytes()])
 }
 
 fn tokens(salt: &Salt, tree: Tree, ids: &[u32]) -> Digest {

@@ -24,8 +24,8 @@ fn job(ids: &[u32], sampling: Sampling, max_tokens: u32) -> Job<'_> {
 fn ids_of_the_test_models_are_pinned() {
     let ids = [engine::tiny::chat().unwrap().id(), engine::tiny::embed().unwrap().id()];
     expect![[r#"
-        0d96ea5e3d681be9f930897ef1ff96461d0fb42bed791d9c751d5be618f62771
-        67f8fddae68da1ad89d81d26957b046d116ae720262b34f1f8d318650c5a0f24"#]]
+        34fa376c53b366e5812e57231da4be9830ff2424e7b7844e6233eca81f54d8f3
+        12578e2ba7ccbeb7e034ac60c39027008f2367e5b4f5755157f2f1edf96537bf"#]]
     .assert_eq(&format!("{}\n{}", ids[0], ids[1]));
 }
 

@@ -156,7 +156,7 @@ fn manifests_have_bounds_too() {
     };
     assert_eq!(
         with(&|manifest| manifest.semantics = 7),
-        "semantics version 7 is not supported; this program computes version 0: import the model \
+        "semantics version 7 is not supported; this program computes version 1: import the model \
          again, or run a program of its version"
     );
     assert_eq!(with(&|m| m.max_input = 0), "max_input is 0, at least 1 is needed");
