@@ -12,38 +12,67 @@ use model::{Channels, Graph, Model, Op, OpWeights, Parts, Reach, RopeTable, Weig
 use proptest::prelude::*;
 use units::{List, Text};
 
-use crate::support::check;
+use crate::support::{check, check_batches};
 
 const W8: WeightType = WeightType::W8;
-const POSITIONS: u32 = 24;
 const VOCABULARY: u32 = 40;
 
-/// Every op of a decoder in two blocks, with odd sizes: heads of 6, rows of 18 and 600.
-fn decoder_graph() -> Graph {
-    let mut ops = vec![Op::EmbeddingScaled { width: 18, factor: 90_000 }];
+/// Sizes of a graph.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    heads: u32,
+    key_heads: u32,
+    head_width: u32,
+    hidden: u32,
+    positions: u32,
+}
+
+/// Nothing is a multiple of what kernels take at once.
+const ODD: Sizes = Sizes { heads: 3, key_heads: 1, head_width: 6, hidden: 600, positions: 24 };
+/// Norms, sums and averages longer than what fits the narrow integers.
+const WIDE: Sizes =
+    Sizes { heads: 13, key_heads: 13, head_width: 80, hidden: 1_100, positions: 150 };
+/// Heads of odd width.
+const SPLIT: Sizes = Sizes { heads: 6, key_heads: 2, head_width: 7, hidden: 50, positions: 90 };
+
+impl Sizes {
+    const fn width(self) -> u32 {
+        self.heads * self.head_width
+    }
+}
+
+/// Every op of a decoder in two blocks. Odd heads are not turned: a rotation takes pairs.
+fn decoder_graph(sizes: Sizes) -> Graph {
+    let (width, keys) = (sizes.width(), sizes.key_heads * sizes.head_width);
+    let turned = sizes.head_width.is_multiple_of(2);
+    let mut ops = vec![Op::EmbeddingScaled { width, factor: 90_000 }];
     let mut boundaries = vec![0];
     for _ in 0..2 {
         let stream = boundaries[boundaries.len() - 1];
         let at = u32::try_from(ops.len()).unwrap();
+        let turn = |input, heads| match turned {
+            true => Op::Rope { input, heads },
+            false => Op::Table { input, table: 0 },
+        };
         ops.extend([
             Op::Norm { input: stream, centred: at == 1, offset: 3 },
-            Op::Linear { input: at, outputs: 18, weights: W8 },
-            Op::Linear { input: at, outputs: 6, weights: W8 },
-            Op::Linear { input: at, outputs: 6, weights: W8 },
-            Op::Rope { input: at + 1, heads: 3 },
-            Op::Rope { input: at + 2, heads: 1 },
+            Op::Linear { input: at, outputs: width, weights: W8 },
+            Op::Linear { input: at, outputs: keys, weights: W8 },
+            Op::Linear { input: at, outputs: keys, weights: W8 },
+            turn(at + 1, sizes.heads),
+            turn(at + 2, sizes.key_heads),
             Op::Attention {
                 queries: at + 4,
                 keys: at + 5,
                 values: at + 3,
-                heads: 3,
-                key_heads: 1,
+                heads: sizes.heads,
+                key_heads: sizes.key_heads,
                 multiplier: 3,
             },
             Op::LinearResidual { input: at + 6, stream, weights: W8 },
             Op::Norm { input: at + 7, centred: false, offset: 1 << 40 },
-            Op::Linear { input: at + 8, outputs: 600, weights: W8 },
-            Op::Linear { input: at + 8, outputs: 600, weights: W8 },
+            Op::Linear { input: at + 8, outputs: sizes.hidden, weights: W8 },
+            Op::Linear { input: at + 8, outputs: sizes.hidden, weights: W8 },
             Op::Table { input: at + 9, table: 0 },
             Op::GateResidual { gate: at + 11, up: at + 10, stream: at + 7, weights: W8 },
         ]);
@@ -52,17 +81,18 @@ fn decoder_graph() -> Graph {
     let last = boundaries[boundaries.len() - 1];
     ops.push(Op::Norm { input: last, centred: false, offset: 1 });
     ops.push(Op::Logits { input: last + 1, tied: false, multiplier: 100 });
-    graph(Reach::Causal, 3, ops, boundaries)
+    graph(Reach::Causal, if turned { sizes.head_width / 2 } else { 0 }, ops, boundaries)
 }
 
 /// Every op of an encoder, with the norm after the sum and a residual of an activation.
-fn encoder_graph() -> Graph {
+fn encoder_graph(sizes: Sizes) -> Graph {
+    let (width, heads) = (sizes.width(), sizes.heads);
     let ops = vec![
-        Op::EmbeddingSum { width: 18 },
+        Op::EmbeddingSum { width },
         Op::Norm { input: 0, centred: true, offset: 1 },
-        Op::Linear { input: 1, outputs: 18, weights: W8 },
-        Op::Linear { input: 1, outputs: 18, weights: W8 },
-        Op::Attention { queries: 2, keys: 3, values: 3, heads: 3, key_heads: 3, multiplier: 900 },
+        Op::Linear { input: 1, outputs: width, weights: W8 },
+        Op::Linear { input: 1, outputs: width, weights: W8 },
+        Op::Attention { queries: 2, keys: 3, values: 3, heads, key_heads: heads, multiplier: 900 },
         Op::LinearResidual { input: 4, stream: 1, weights: W8 },
         Op::Norm { input: 5, centred: true, offset: 9 },
         Op::SumPool { input: 6 },
@@ -152,15 +182,15 @@ impl Numbers {
         self.many(count, calm, most).into_iter().map(narrow).collect()
     }
 
-    fn model(&mut self, graph: Graph) -> Model {
+    fn model(&mut self, graph: Graph, positions: u32) -> Model {
         let shapes = check_graph(&graph).unwrap();
         let ops = graph
             .ops
             .iter()
-            .map(|op| self.weights(&tensors(&graph, &shapes, op, POSITIONS)))
+            .map(|op| self.weights(&tensors(&graph, &shapes, op, positions)))
             .collect();
         let pairs = usize::try_from(graph.rope_pairs).unwrap();
-        let count = pairs * if pairs == 0 { 0 } else { usize::try_from(POSITIONS).unwrap() };
+        let count = pairs * if pairs == 0 { 0 } else { usize::try_from(positions).unwrap() };
         let rope = RopeTable {
             cos: Rows::from_data(pairs, self.i32s(count, 1 << 16, 1 << 16)),
             sin: Rows::from_data(pairs, self.i32s(count, 1 << 16, 1 << 16)),
@@ -171,8 +201,8 @@ impl Numbers {
             weights: Weights { ops, tables, rope },
             preprocess: Vec::new(),
             preprocess_version: 0,
-            max_input: POSITIONS,
-            max_positions: POSITIONS,
+            max_input: positions,
+            max_positions: positions,
             stop_ids: List::empty(),
             licence: Text::new("none").unwrap(),
         })
@@ -184,34 +214,74 @@ fn mood() -> impl Strategy<Value = Mood> {
     prop_oneof![Just(Mood::Calm), Just(Mood::Wild), Just(Mood::Extreme)]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn decoders_with_any_numbers_agree(
-        seed: u64,
-        mood in mood(),
-        ids in prop::collection::vec(0..VOCABULARY, 1..20),
-        temperature_milli in prop_oneof![Just(0_u16), 1..=u16::MAX],
-        top_p_milli in 0..=1_000_u16,
-        top_k in 0..=VOCABULARY as u16,
-        draw_seed: u64,
-    ) {
-        let model = Arc::new(Numbers { state: seed, mood }.model(decoder_graph()));
-        let sampling = Sampling { temperature_milli, top_p_milli, top_k };
-        let job = Job { ids: &ids, sampling, seed: draw_seed, max_tokens: 4, stop: &[] };
-        let short = Job { ids: &ids[..1], ..job };
-        check(&model, &[job, short]);
+/// Holds random models of these sizes against the reference; gives how many values were compared.
+fn compare(sizes: Sizes, mood: Mood, seed: u64, batched: bool) -> u64 {
+    let mut numbers = Numbers { state: seed, mood };
+    let positions = sizes.positions;
+    let graphs = [decoder_graph(sizes), encoder_graph(sizes)];
+    let mut compared = 0;
+    for graph in graphs {
+        let model = Arc::new(numbers.model(graph, positions));
+        let widths: u64 = model.shapes().iter().map(|shape| u64::from(shape.width)).sum();
+        let most = i64::from(positions) - 5;
+        let inputs: Vec<Vec<u32>> = [most, 1, most / 2]
+            .into_iter()
+            .map(|length| {
+                let ids = (0..length).map(|_| numbers.within(i64::from(VOCABULARY) - 1).abs());
+                ids.map(|id| u32::try_from(id).unwrap()).collect()
+            })
+            .collect();
+        let sampling = Sampling {
+            temperature_milli: u16::try_from(numbers.within(2_000).abs()).unwrap(),
+            top_p_milli: u16::try_from(numbers.within(1_000).abs()).unwrap(),
+            top_k: u16::try_from(numbers.within(40).abs()).unwrap(),
+        };
+        let jobs: Vec<Job<'_>> = inputs
+            .iter()
+            .map(|ids| Job { ids, sampling, seed, max_tokens: 4, stop: &[] })
+            .collect();
+        let runs = check(&model, &jobs);
+        if batched {
+            check_batches(&model, &jobs, &runs);
+        }
+        let rows: u64 = runs.iter().map(|run| u64::from(run.n_in + run.n_out - 1)).sum();
+        compared += rows * widths;
     }
+    compared
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn encoders_with_any_numbers_agree(
-        seed: u64,
-        mood in mood(),
-        ids in prop::collection::vec(0..VOCABULARY, 1..24),
-    ) {
-        let model = Arc::new(Numbers { state: seed, mood }.model(encoder_graph()));
-        check(&model, &[Job::embed(&ids), Job::embed(&ids[..1])]);
+    fn models_with_any_numbers_agree(seed: u64, mood in mood()) {
+        compare(ODD, mood, seed, true);
+        compare(SPLIT, mood, seed, true);
+    }
+}
+
+#[test]
+fn rows_sums_and_averages_beyond_the_narrow_integers_agree() {
+    compare(Sizes { positions: 70, ..WIDE }, Mood::Wild, 1, false);
+}
+
+/// At least a million values of every op, on every backend, thread count, batch and cut.
+#[test]
+#[ignore = "minutes; `cargo xtask soak` runs it"]
+fn soak_a_million_values_of_every_op_agree() {
+    let seed = std::env::var("SELVEDGE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or(1_u64);
+    eprintln!("SELVEDGE_SEED={seed}");
+    for mood in [Mood::Calm, Mood::Wild, Mood::Extreme] {
+        for (at, sizes) in (0_u64..).zip([ODD, SPLIT, WIDE]) {
+            let (mut compared, mut round) = (0, 0);
+            while compared < 1_200_000 {
+                let seed = seed.wrapping_mul(1_000) + at * 100 + round;
+                compared += compare(sizes, mood, seed, true);
+                round += 1;
+            }
+            eprintln!("{mood:?} {sizes:?}: {compared} values in {round} models");
+        }
     }
 }
 
@@ -219,7 +289,7 @@ proptest! {
 #[test]
 fn moods_reach_both_the_narrow_and_the_wide_paths() {
     let certified = |mood| {
-        let model = Numbers { state: 1, mood }.model(decoder_graph());
+        let model = Numbers { state: 1, mood }.model(decoder_graph(ODD), ODD.positions);
         let certificates = certify(&model).into_iter();
         certificates.filter(|c| matches!(c, Certificate::Linear { narrow: true, .. })).count()
     };

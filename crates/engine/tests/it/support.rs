@@ -35,6 +35,26 @@ pub(crate) fn check(model: &Arc<Model>, jobs: &[Job<'_>]) -> Vec<Run> {
     expected
 }
 
+/// Runs the jobs again and again in batches of 3 and 8, with prompts cut after 1, 7 and 64
+/// positions, and holds every run against the expected one.
+pub(crate) fn check_batches(model: &Arc<Model>, jobs: &[Job<'_>], expected: &[Run]) {
+    for backend in BackendKind::available() {
+        for (threads, rows) in [(1, 1), (2, 7), (1, 64), (2, 64)] {
+            let options = Options { backend: Some(backend), threads };
+            let engine = Engine::load_with_pass_rows(Arc::clone(model), options, rows).unwrap();
+            for batch in [3, 8] {
+                let many: Vec<Job<'_>> = jobs.iter().copied().cycle().take(batch).collect();
+                let mut go_on = |_: usize, _: u32| ControlFlow::Continue(());
+                let runs = engine.generate_batch(&many, &mut go_on).unwrap();
+                assert_eq!(runs.len(), batch);
+                for (run, expected) in runs.iter().zip(expected.iter().cycle()) {
+                    assert_eq!(run, expected, "{engine:?}, batches of {batch}, cut after {rows}");
+                }
+            }
+        }
+    }
+}
+
 /// Every linear op and attention of the model may run in 32 bits.
 pub(crate) fn assert_certified(model: &Model) {
     for (op, certificate) in model.graph().ops.iter().zip(certify(model)) {

@@ -60,9 +60,14 @@ impl KeyValues {
         let panels = position / LANES + 1;
         for (keys, row) in self.keys.iter_mut().zip(key.chunks_exact(self.head_width)) {
             grow(keys, panels * panel, STEP / LANES * panel);
-            let keys = &mut keys[(panels - 1) * panel + slot(position % LANES, 0)..];
-            for (pair, elements) in keys.chunks_mut(2 * LANES).zip(row.chunks(2)) {
-                pair[..elements.len()].copy_from_slice(elements);
+            let (keys, _) = keys[(panels - 1) * panel..].as_chunks_mut::<{ 2 * LANES }>();
+            let place = slot(position % LANES, 0);
+            let (pairs, odd) = row.as_chunks::<2>();
+            for (keys, pair) in keys.iter_mut().zip(pairs) {
+                keys[place..place + 2].copy_from_slice(pair);
+            }
+            if let (Some(keys), [last]) = (keys.last_mut(), odd) {
+                keys[place] = *last;
             }
         }
         let depth = (position / 2 + 1) * 2 * LANES;

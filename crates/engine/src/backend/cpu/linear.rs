@@ -35,13 +35,12 @@ pub(crate) struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    fn block(&self, rows: &Range<usize>) -> [&'a [i16]; BLOCK_ROWS] {
-        let mut block: [&[i16]; BLOCK_ROWS] = [&[]; BLOCK_ROWS];
+    /// Fills `block` with the rows `rows`.
+    fn block(&self, rows: &Range<usize>, block: &mut [&'a [i16]; BLOCK_ROWS]) {
         let data = &self.data[rows.start * self.width..rows.end * self.width];
         for (slot, row) in block.iter_mut().zip(data.chunks_exact(self.width)) {
             *slot = row;
         }
-        block
     }
 }
 
@@ -184,9 +183,10 @@ impl Workers<'_> {
         let count = input.data.len() / input.width;
         self.pool.ranges(matrix.panels(), count * matrix.inputs * LANES, |panels| {
             let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
+            let mut block: [&[i16]; BLOCK_ROWS] = [&[]; BLOCK_ROWS];
             for first in (0..count).step_by(BLOCK_ROWS) {
                 let rows = first..(first + BLOCK_ROWS).min(count);
-                let block = input.block(&rows);
+                input.block(&rows, &mut block);
                 let inputs = &block[..rows.len()];
                 for panel in panels.clone() {
                     body(&Part { matrix, panel, rows: rows.clone(), inputs }, &mut sums);

@@ -6,7 +6,7 @@ use model::constants::{
 };
 use model::ops::exp::EXP;
 
-use super::kernels::{LANES, Lanes, NormRow, Residual, Stream};
+use super::kernels::{LANES, Lanes, NormRow, Residual, Stream, Strided};
 use super::memory::Window;
 
 /// Implements the row-wise part of `Kernels` by functions compiled with the features named.
@@ -60,16 +60,22 @@ macro_rules! row_kernels {
 }
 pub(crate) use row_kernels;
 
-/// Writes sixteen numbers, or as many as the matrix has channels left. No closures here: they would
-/// be compiled without the features of their callers.
-#[inline(always)]
-fn store<T: Copy>(row: &mut [T], lanes: &[T; LANES]) {
-    if let Ok(row) = <&mut [T; LANES]>::try_from(&mut *row) {
-        *row = *lanes;
-    } else {
-        let length = row.len();
-        row.copy_from_slice(&lanes[..length]);
-    }
+/// Fills a row of sixteen places, or of as many as the matrix has channels left. A macro, because
+/// closures would be compiled without the features of their callers, and two loops, because only
+/// the one of known length becomes vector code.
+macro_rules! fill {
+    ($row:expr, $lane:ident => $value:expr) => {{
+        let row = $row;
+        if let Some(whole) = row.first_chunk_mut::<LANES>() {
+            for $lane in 0..LANES {
+                whole[$lane] = $value;
+            }
+        } else {
+            for $lane in 0..row.len() {
+                row[$lane] = $value;
+            }
+        }
+    }};
 }
 
 #[inline(always)]
@@ -80,83 +86,64 @@ pub(crate) fn requantise(
     out: &mut Window<'_, i16>,
 ) {
     for (index, sums) in sums.iter().enumerate() {
-        let mut lanes = [0; LANES];
-        for lane in 0..LANES {
+        fill!(out.row(index), lane => {
             let v = sums[lane].wrapping_mul(multipliers[lane]).wrapping_add(biases[lane]);
-            lanes[lane] = (v >> SHIFT) as i16;
-        }
-        store(out.row(index), &lanes);
+            (v >> SHIFT) as i16
+        });
     }
-}
-
-/// c·x of sixteen channels.
-#[inline(always)]
-fn streamed(residual: &Residual<'_>, index: usize, width: usize) -> [i64; LANES] {
-    let mut x = [0_i32; LANES];
-    match &residual.stream {
-        Stream::Res(rows) => {
-            let row = rows.from(index);
-            match row.first_chunk::<LANES>() {
-                Some(row) if width == LANES => x = *row,
-                _ => x[..width].copy_from_slice(&row[..width]),
-            }
-        }
-        Stream::A16(rows) => {
-            let row = rows.from(index);
-            match row.first_chunk::<LANES>() {
-                Some(row) if width == LANES => {
-                    for lane in 0..LANES {
-                        x[lane] = i32::from(row[lane]);
-                    }
-                }
-                _ => {
-                    for (x, value) in x.iter_mut().zip(&row[..width]) {
-                        *x = i32::from(*value);
-                    }
-                }
-            }
-        }
-    }
-    let mut out = [0; LANES];
-    for lane in 0..LANES {
-        let product = i64::from(residual.streams[lane]).wrapping_mul(i64::from(x[lane]));
-        out[lane] = product << residual.stream_bits;
-    }
-    out
 }
 
 #[inline(always)]
 pub(crate) fn residual(sums: &[Lanes], residual: &Residual<'_>, out: &mut Window<'_, i32>) {
-    for (index, sums) in sums.iter().enumerate() {
-        let row = out.row(index);
-        let x = streamed(residual, index, row.len());
-        let mut lanes = [0; LANES];
-        for lane in 0..LANES {
-            let m = i64::from(residual.multipliers[lane]);
-            // Inside i64 whatever the model: `model::constants` asserts it.
-            let v = m.wrapping_mul(i64::from(sums[lane])).wrapping_add(x[lane]);
-            lanes[lane] = clamp_res::<SHIFT>(v.wrapping_add(residual.biases[lane]));
-        }
-        store(row, &lanes);
+    match residual.stream {
+        Stream::A16(rows) => residual_onto(sums, residual, rows, out),
+        Stream::Res(rows) => residual_onto(sums, residual, rows, out),
     }
 }
 
 #[inline(always)]
+fn residual_onto<T: Copy + Into<i32>>(
+    sums: &[Lanes],
+    residual: &Residual<'_>,
+    stream: Strided<'_, T>,
+    out: &mut Window<'_, i32>,
+) {
+    for (index, sums) in sums.iter().enumerate() {
+        let row = out.row(index);
+        let x = &stream.from(index)[..row.len()];
+        fill!(row, lane => {
+            let m = i64::from(residual.multipliers[lane]);
+            // Inside i64 whatever the model: `model::constants` asserts it.
+            let v = m.wrapping_mul(i64::from(sums[lane]));
+            let v = v.wrapping_add(streamed(residual, lane, x[lane].into()));
+            clamp_res::<SHIFT>(v.wrapping_add(residual.biases[lane]))
+        });
+    }
+}
+
+/// c·x.
+#[inline(always)]
+fn streamed(residual: &Residual<'_>, lane: usize, x: i32) -> i64 {
+    i64::from(residual.streams[lane]).wrapping_mul(i64::from(x)) << residual.stream_bits
+}
+
+#[inline(always)]
 pub(crate) fn gate_residual(sums: &[Lanes], residual: &Residual<'_>, out: &mut Window<'_, i32>) {
+    let Stream::Res(stream) = residual.stream else {
+        unreachable!("a gate adds to the residual stream: `inspect` checked it")
+    };
     let (pairs, _) = sums.as_chunks::<2>();
     for (index, [high, low]) in pairs.iter().enumerate() {
         let row = out.row(index);
-        let x = streamed(residual, index, row.len());
-        let mut lanes = [0; LANES];
-        for lane in 0..LANES {
+        let x = &stream.from(index)[..row.len()];
+        fill!(row, lane => {
             let m = i64::from(residual.multipliers[lane]);
             // Parts may wrap; the sum is inside i64 by its certificate.
             let high = m.wrapping_mul(i64::from(high[lane])) << 15;
             let low = m.wrapping_mul(i64::from(low[lane]));
-            let v = high.wrapping_add(low).wrapping_add(x[lane]);
-            lanes[lane] = clamp_res::<SHIFT_WIDE>(v.wrapping_add(residual.biases[lane]));
-        }
-        store(row, &lanes);
+            let v = high.wrapping_add(low).wrapping_add(streamed(residual, lane, x[lane]));
+            clamp_res::<SHIFT_WIDE>(v.wrapping_add(residual.biases[lane]))
+        });
     }
 }
 
@@ -170,11 +157,9 @@ fn clamp_res<const BITS: u32>(v: i64) -> i32 {
 #[inline(always)]
 pub(crate) fn logits(sums: &[Lanes], multipliers: &Lanes, out: &mut Window<'_, i64>) {
     for (index, sums) in sums.iter().enumerate() {
-        let mut lanes = [0; LANES];
-        for lane in 0..LANES {
-            lanes[lane] = i64::from(sums[lane]).wrapping_mul(i64::from(multipliers[lane]));
-        }
-        store(out.row(index), &lanes);
+        fill!(out.row(index), lane => {
+            i64::from(sums[lane]).wrapping_mul(i64::from(multipliers[lane]))
+        });
     }
 }
 
