@@ -416,9 +416,20 @@ impl Step<'_, '_> {
         elements: &Range<usize>,
     ) -> Result<Vec<i128>, StepError> {
         let opened = self.open(operand)?;
-        let bytes = usize::try_from(bytes).map_err(|_| StepError::Graph)?;
-        let skip = elements.start.saturating_sub(offset);
-        Ok(opened.chunks_exact(bytes.max(1)).skip(skip).take(elements.len()).map(integer).collect())
+        let width = usize::try_from(bytes).map_err(|_| StepError::Graph)?;
+        let skip = elements.start.saturating_sub(offset).saturating_mul(width);
+        let end = skip.saturating_add(elements.len().saturating_mul(width));
+        Ok(integers(opened.get(skip..end).ok_or(StepError::Graph)?, width))
+    }
+}
+
+/// Little-endian signed integers of `width` bytes each, one after the other.
+fn integers(bytes: &[u8], width: usize) -> Vec<i128> {
+    match width {
+        2 => bytes.as_chunks().0.iter().map(|b| i128::from(i16::from_le_bytes(*b))).collect(),
+        4 => bytes.as_chunks().0.iter().map(|b| i128::from(i32::from_le_bytes(*b))).collect(),
+        8 => bytes.as_chunks().0.iter().map(|b| i128::from(i64::from_le_bytes(*b))).collect(),
+        _ => bytes.as_chunks().0.iter().map(|b| i128::from_le_bytes(*b)).collect(),
     }
 }
 
