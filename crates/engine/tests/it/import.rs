@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use engine::Job;
-use engine::import::{Architecture, ImportError, Recipe, Scales, SourceFiles};
+use engine::import::accuracy::Accuracy;
+use engine::import::{
+    Architecture, ImportError, Recipe, Scales, SourceFiles, Wishes, import_path, inspect_path,
+};
 use proptest::prelude::*;
 
 use crate::support::{assert_certified, check};
@@ -91,6 +94,69 @@ fn every_op_of_an_import_is_certified_and_every_executor_agrees() {
     let model = Arc::new(import(&tensors()).unwrap());
     assert_certified(&model);
     check(&model, &[Job::embed(&[1, 5, 19, 2, 2]), Job::embed(&[3])]);
+}
+
+/// A folder as checkpoints are published: weights, tokenizer, configuration.
+fn folder(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("model.safetensors", &safetensors(&tensors()));
+    write("config.json", config.as_bytes());
+    let mut vocab = serde_json::Map::new();
+    for (id, word) in ["[UNK]", "the", "a", "cat", "is", "."].iter().enumerate() {
+        vocab.insert((*word).to_owned(), id.into());
+    }
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": { "type": "Whitespace" },
+        "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]" },
+    });
+    write("tokenizer.json", tokenizer.to_string().as_bytes());
+    folder
+}
+
+const CONFIG: &str = r#"{
+    "model_type": "bert", "hidden_act": "gelu", "num_attention_heads": 4,
+    "layer_norm_eps": 1e-12, "max_position_embeddings": 12,
+    "position_embedding_type": "absolute"
+}"#;
+
+#[test]
+fn a_published_folder_becomes_a_model_with_a_report() {
+    let wishes = Wishes { licence: Some("MIT"), accuracy: true, threads: 1 };
+    let folder = folder(CONFIG);
+    assert_eq!(inspect_path(folder.path()).unwrap().heads, 4);
+    // Calibration texts are longer than the twelve positions of this model.
+    let made = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap();
+    assert_eq!(made.report.ranges.len(), 2 * 6);
+    assert!(made.report.ranges.iter().all(|range| range.seen <= range.certified * 1.01));
+    let Some(Accuracy::Encoder(found)) = made.report.accuracy else {
+        panic!("{:?}", made.report.accuracy)
+    };
+    assert!(found.texts > 10 && found.cosine_least > 0.995, "{found:?}");
+}
+
+#[test]
+fn what_would_change_the_arithmetic_is_refused_by_name() {
+    let refused = |config: &str| {
+        let wishes = Wishes { licence: Some("MIT"), ..Wishes::default() };
+        let folder = folder(config);
+        import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err().to_string()
+    };
+    let error = refused(&CONFIG.replace("gelu", "relu"));
+    assert_eq!(error, "the model uses hidden_act = \"relu\", which cannot be imported");
+    let error = refused(&CONFIG.replace("bert", "t5"));
+    assert_eq!(error, "the architecture \"t5\" cannot be imported; known are: bert, llama");
+    let error = refused(&CONFIG.replace("layer_norm_eps", "other"));
+    assert!(error.contains("layer_norm_eps should be a number"), "{error}");
+    assert!(refused("{").starts_with("config.json cannot be used"));
+    let folder = folder(CONFIG);
+    let error = import_path(folder.path(), &Wishes::default(), &mut |_, _, _| {}).unwrap_err();
+    assert!(matches!(error, ImportError::NoLicence), "{error}");
+    std::fs::write(folder.path().join("other.gguf"), b"").unwrap();
+    let error = import_path(folder.path(), &Wishes::default(), &mut |_, _, _| {}).unwrap_err();
+    assert!(error.to_string().contains("2 weight files lie there"), "{error}");
 }
 
 #[test]
