@@ -11,10 +11,11 @@ use model::step::{
     Claim, Evidence, Executed, Fine, FineTree, Opening, Plan, Roots, RunShape, StepError,
     TraceShape, Verdict, check_step, open,
 };
+use model::tiny::{Vocabulary, decoder};
 use model::{Job, Model, Output, Sampling, ValueId};
 use proptest::prelude::*;
 
-use crate::support::{chat, embed, with_ops};
+use crate::support::{chat, embed, vocabulary, with_ops};
 
 const SAMPLED: Sampling = Sampling { temperature_milli: 900, top_p_milli: 900, top_k: 30 };
 
@@ -121,6 +122,31 @@ fn composed_steps_give_the_rows_of_the_run() {
     }
 }
 
+/// Two pieces of keys, three of entries: sums over pieces, columns and histograms are longer than
+/// one leaf.
+#[test]
+fn contexts_and_vocabularies_of_several_pieces_compose_too() {
+    let large = || {
+        let vocabulary = Vocabulary { size: 2_500, ..vocabulary(vec![0]) };
+        decoder(vocabulary).unwrap()
+    };
+    let ids: Vec<u32> = (0..1_030).map(|k| (k * 193 + 7) % 2_500).collect();
+    for sampling in [SAMPLED, Sampling::GREEDY] {
+        let disputed = Disputed::new(large(), &ids, 2, sampling);
+        let shape = disputed.trace_shape();
+        for index in [shape.leaves() - 2, shape.leaves() - 1] {
+            let fine = shape.fine(index).unwrap();
+            let tree = disputed.tree(&fine);
+            let output = fine.output();
+            let digests = &tree.digests()[output.start as usize..output.end as usize];
+            assert_eq!(merkle::root(digests), disputed.run.trace()[index as usize]);
+            for leaf in (0..fine.leaves()).rev().step_by(41) {
+                decide(&disputed, &fine, &tree, leaf, leaf * 7);
+            }
+        }
+    }
+}
+
 #[test]
 fn indices_and_addresses_name_each_other() {
     for disputed in all() {
@@ -151,6 +177,25 @@ fn wrong(leaf: &[u8], element: u64, bytes: usize) -> Vec<u8> {
     changed
 }
 
+/// The step of one element finds it right, and wrong once it is changed.
+fn decide(disputed: &Disputed, fine: &Fine<'_>, tree: &FineTree, leaf: u64, element: u64) {
+    let roots = disputed.roots(tree);
+    let address = fine.address(leaf).unwrap();
+    let geometry = fine.geometry(&address).unwrap();
+    let element = element % geometry.elements(address.leaf);
+    let openings = open(fine, &disputed.evidence(tree), leaf, element).unwrap();
+    assert!(openings.len() <= STEP_RANGES_MAX);
+    let opened = openings.iter().fold(0, |sum, opening| sum + opening.bytes.len());
+    assert!(opened <= STEP_BYTES_MAX);
+    let claim = Claim { leaf, bytes: tree.leaf(leaf), element };
+    assert_eq!(check_step(fine, &roots, &claim, &openings), Ok(Verdict::Right), "{address:?}");
+    let changed = wrong(tree.leaf(leaf), element, geometry.bytes as usize);
+    let claim = Claim { leaf, bytes: &changed, element };
+    assert_eq!(check_step(fine, &roots, &claim, &openings), Ok(Verdict::Wrong), "{address:?}");
+    let shorter = Claim { bytes: &changed[1..], ..claim };
+    assert_eq!(check_step(fine, &roots, &shorter, &openings), Ok(Verdict::Wrong));
+}
+
 #[test]
 fn every_leaf_of_a_run_is_decided_by_one_step() {
     for disputed in all() {
@@ -158,22 +203,8 @@ fn every_leaf_of_a_run_is_decided_by_one_step() {
         for index in [0, 1, shape.leaves() / 2, shape.leaves() - 2, shape.leaves() - 1] {
             let fine = shape.fine(index).unwrap();
             let tree = disputed.tree(&fine);
-            let roots = disputed.roots(&tree);
             for leaf in 0..fine.leaves() {
-                let address = fine.address(leaf).unwrap();
-                let geometry = fine.geometry(&address).unwrap();
-                let element = (leaf * 7) % geometry.elements(address.leaf);
-                let openings = open(&fine, &disputed.evidence(&tree), leaf, element).unwrap();
-                assert!(openings.len() <= STEP_RANGES_MAX);
-                let opened = openings.iter().fold(0, |sum, opening| sum + opening.bytes.len());
-                assert!(opened <= STEP_BYTES_MAX);
-                let claim = Claim { leaf, bytes: tree.leaf(leaf), element };
-                assert_eq!(check_step(&fine, &roots, &claim, &openings), Ok(Verdict::Right));
-                let changed = wrong(tree.leaf(leaf), element, geometry.bytes as usize);
-                let claim = Claim { leaf, bytes: &changed, element };
-                assert_eq!(check_step(&fine, &roots, &claim, &openings), Ok(Verdict::Wrong));
-                let shorter = Claim { bytes: &changed[1..], ..claim };
-                assert_eq!(check_step(&fine, &roots, &shorter, &openings), Ok(Verdict::Wrong));
+                decide(&disputed, &fine, &tree, leaf, leaf * 7);
             }
         }
     }
