@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use crypto::{Digest, Salt, merkle};
 use model::constants::{STEP_BYTES_MAX, STEP_RANGES_MAX};
@@ -81,12 +82,15 @@ impl Disputed {
     }
 }
 
-fn all() -> Vec<Disputed> {
-    vec![
-        Disputed::new(chat(), &[3, 17, 40, 22], 3, Sampling::GREEDY),
-        Disputed::new(chat(), &[3, 17], 4, SAMPLED),
-        Disputed::new(embed(), &[3, 17, 40, 5, 6], 1, Sampling::GREEDY),
-    ]
+fn all() -> &'static [Disputed] {
+    static ALL: LazyLock<[Disputed; 3]> = LazyLock::new(|| {
+        [
+            Disputed::new(chat(), &[3, 17, 40, 22], 3, Sampling::GREEDY),
+            Disputed::new(chat(), &[3, 17], 4, SAMPLED),
+            Disputed::new(embed(), &[3, 17, 40, 5, 6], 1, Sampling::GREEDY),
+        ]
+    });
+    &*ALL
 }
 
 /// A run of which only boundary rows are at hand: everything else is left to steps.
@@ -140,7 +144,7 @@ fn contexts_and_vocabularies_of_several_pieces_compose_too() {
             let output = fine.output();
             let digests = &tree.digests()[output.start as usize..output.end as usize];
             assert_eq!(merkle::root(digests), disputed.run.trace()[index as usize]);
-            for leaf in (0..fine.leaves()).rev().step_by(41) {
+            for leaf in (0..fine.leaves()).rev().step_by(131) {
                 decide(&disputed, &fine, &tree, leaf, leaf * 7);
             }
         }
@@ -204,7 +208,7 @@ fn every_leaf_of_a_run_is_decided_by_one_step() {
             let fine = shape.fine(index).unwrap();
             let tree = disputed.tree(&fine);
             for leaf in 0..fine.leaves() {
-                decide(&disputed, &fine, &tree, leaf, leaf * 7);
+                decide(disputed, &fine, &tree, leaf, leaf * 7);
             }
         }
     }
@@ -273,7 +277,7 @@ fn a_plan_from_manifest_and_graph_is_that_of_the_model() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_changed_byte_anywhere_in_an_opening_is_no_move(
