@@ -7,6 +7,7 @@ mod field;
 mod files;
 mod gate;
 mod hostile;
+mod odd_graphs;
 mod step_compositions;
 mod step_sizes;
 mod steps;

@@ -94,7 +94,7 @@ fn all() -> &'static [Disputed] {
 }
 
 /// A run of which only boundary rows are at hand: everything else is left to steps.
-struct Bare<'a>(&'a Evaluated, &'a Model);
+pub(crate) struct Bare<'a>(pub(crate) &'a Evaluated, pub(crate) &'a Model);
 
 impl Executed for Bare<'_> {
     fn input(&self, position: u32) -> Option<u32> {
