@@ -146,3 +146,23 @@ fn unpack(archive: &mut ZipArchive<File>, name: &str) -> Result<Vec<u8>, StoreEr
     file.take(FILE_MAX).read_to_end(&mut bytes).map_err(|error| missing(error.to_string()))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_with_other_bytes_is_refused_with_both_hashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = folder.path().join("some.whl");
+        std::fs::write(&wheel, b"weights").unwrap();
+        let sha256 = "9e62566c3e29f426cdf3e4fcd26c6cb1e45b92f4c2a0af6c1ebb53c37c5bb1a5".to_owned();
+        let (name, version) = ("some".to_owned(), "1".to_owned());
+        let package = Package { name, version, sha256, bytes: 7 };
+        let error = check_hash(&wheel, "some==1", &package).unwrap_err();
+        assert!(error.to_string().contains(&package.sha256), "{error}");
+        let StoreError::WrongPackage { found, .. } = error else { panic!("{error}") };
+        let package = Package { sha256: found, ..package };
+        check_hash(&wheel, "some==1", &package).unwrap();
+    }
+}

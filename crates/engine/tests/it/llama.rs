@@ -18,6 +18,7 @@ const HIDDEN: usize = 96;
 const HEADS: usize = 4;
 const KEY_HEADS: usize = 2;
 const BLOCKS: usize = 2;
+const TEMPLATE: &str = "{{'<|im_start|>system\nBe kind.<|im_end|>\n'}}{{'<|im_start|>' + role}}";
 
 /// The vocabulary: a control token, the byte alphabet's letters that English needs, a merge.
 fn vocabulary() -> Vec<String> {
@@ -69,10 +70,7 @@ fn gguf(tensors: &Tensors) -> Gguf {
         )
         .strings("tokenizer.ggml.merges", &["t h", "th e", "Ġ the"].map(str::to_owned))
         .integer("tokenizer.ggml.eos_token_id", 0)
-        .string(
-            "tokenizer.chat_template",
-            "{{'<|im_start|>system\nBe kind.<|im_end|>\n'}}{{'<|im_start|>' + role}}",
-        );
+        .string("tokenizer.chat_template", TEMPLATE);
     for (name, (shape, data)) in tensors {
         let (stored, heads) = match name.as_str() {
             "model.embed_tokens.weight" => ("token_embd.weight".to_owned(), 0),
@@ -205,6 +203,71 @@ fn a_file_on_disk_becomes_recipe_model_and_report() {
         panic!("{:?}", made.report.accuracy)
     };
     assert!(found.tokens > 1_000 && found.divergence < 0.01, "{found:?}");
+}
+
+#[test]
+fn a_published_folder_gives_the_model_of_the_gguf_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let file = gguf(&tensors()).finish();
+    let tokenizer = Source::read(&file).unwrap().tokenizer().unwrap();
+    let config = serde_json::json!({
+        "model_type": "llama", "hidden_act": "silu", "rope_scaling": null, "rope_theta": 10_000.0,
+        "num_attention_heads": HEADS, "num_key_value_heads": KEY_HEADS, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 128, "eos_token_id": 0,
+    });
+    let template = serde_json::json!({ "chat_template": TEMPLATE });
+    write("model.safetensors", &safetensors(&tensors()));
+    write("tokenizer.json", &tokenizer);
+    write("config.json", config.to_string().as_bytes());
+    write("tokenizer_config.json", template.to_string().as_bytes());
+    let alone = tempfile::tempdir().unwrap();
+    let path = alone.path().join("small.gguf");
+    std::fs::write(&path, &file).unwrap();
+    let wishes = Wishes { licence: Some("MIT"), ..Wishes::default() };
+    let from_folder = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap();
+    let from_file = import_path(&path, &wishes, &mut |_, _, _| {}).unwrap();
+    assert_eq!(from_folder.model.id(), from_file.model.id());
+    let scaled = config.to_string().replace("null", "{\"type\": \"linear\"}");
+    write("config.json", scaled.as_bytes());
+    let error = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err();
+    assert!(matches!(error, ImportError::Unsupported { .. }), "{error}");
+}
+
+#[test]
+fn every_kind_of_numbers_that_is_read_is_told_by_its_gguf_type() {
+    // 2.0 and -2.0 are exact in all of them.
+    let two = half(2.0);
+    let eight: Vec<u8> = [&two[..], &[1; 16], &[255; 16]].concat();
+    let four: Vec<u8> = [&two[..], &[0x79; 16]].concat();
+    let four_one: Vec<u8> = [&half(4.0)[..], &half(-2.0)[..], &[0x01; 16]].concat();
+    let (plus, minus) = ([2.0_f32; 16], [-2.0_f32; 16]);
+    let floats = [plus, minus].concat();
+    let files: [(u32, Vec<u8>); 6] = [
+        (0, floats.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        (1, floats.iter().flat_map(|x| half(*x)).collect()),
+        (2, four),
+        (3, four_one),
+        (8, eight),
+        (30, floats.iter().flat_map(|x| x.to_le_bytes()[2..].to_vec()).collect()),
+    ];
+    for (kind, data) in files {
+        let file = Gguf::default().tensor("token_embd.weight", &[1, 32], kind, &data).finish();
+        let source = Source::read(&file).unwrap();
+        let (shape, found) = source.floats("model.embed_tokens.weight").unwrap();
+        assert_eq!(shape, [1, 32]);
+        assert_eq!(found, floats.iter().copied().map(f64::from).collect::<Vec<_>>(), "kind {kind}");
+    }
+    let file = Gguf::default().tensor("token_embd.weight", &[1, 32], 12, &[0; 200]).finish();
+    let error = Source::read(&file).unwrap().floats("model.embed_tokens.weight").unwrap_err();
+    assert!(error.to_string().contains("of GGUF type 12"), "{error}");
+}
+
+/// A 16-bit float of a power of two.
+fn half(value: f32) -> [u8; 2] {
+    let bits = value.to_bits();
+    let exponent = ((bits >> 23 & 255) as u16 + 15 - 127) << 10;
+    ((bits >> 16) as u16 & 0x8000 | exponent).to_le_bytes()
 }
 
 #[test]
