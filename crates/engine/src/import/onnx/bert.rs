@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Attribute, Graph, Node};
-use super::pattern::{Linear, Norm, Search, close};
+use super::pattern::{Linear, Norm, Search, close, perm_is};
 use crate::import::ImportError;
 
 /// The most blocks that are looked for.
@@ -340,10 +340,6 @@ impl<'g, 'a> Found<'g, 'a> {
         }
         self.search.refuse(value, "words from an input, positions from 0 on, or types")
     }
-}
-
-fn perm_is(node: &Node<'_>, expected: &[i64]) -> bool {
-    matches!(node.attribute("perm"), Some(Attribute::Integers(perm)) if perm == expected)
 }
 
 impl<'a> Encoder<'a> {

@@ -38,6 +38,11 @@ pub(super) struct Norm<'a> {
     pub(super) epsilon: f64,
 }
 
+/// Whether a transposition is this one.
+pub(super) fn perm_is(node: &Node<'_>, expected: &[i64]) -> bool {
+    matches!(node.attribute("perm"), Some(Attribute::Integers(perm)) if perm == expected)
+}
+
 pub(super) fn close(value: f64, expected: f64) -> bool {
     (value - expected).abs() <= expected.abs() * TOLERANCE
 }
@@ -136,8 +141,7 @@ impl<'g, 'a> Search<'g, 'a> {
         }
         let turned = self.node(weight, "Transpose", "the weights of a linear op")?;
         let weight = self.plain(turned.input(0));
-        let square = matches!(turned.attribute("perm"), Some(Attribute::Integers(perm)) if perm[..] == [1, 0]);
-        if !square || self.graph.constant(weight).is_none() {
+        if !perm_is(turned, &[1, 0]) || self.graph.constant(weight).is_none() {
             return self.refuse(weight, "the weights of a linear op");
         }
         Ok(Linear { input, weight, transposed: false, bias })
