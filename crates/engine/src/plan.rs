@@ -17,6 +17,9 @@ pub(crate) struct Step {
     /// The buffer of its value, among those of the value's kind. Buffers are used again once
     /// nobody reads them.
     pub(crate) buffer: usize,
+    /// How many ops from this one on are linear ops under a certificate with one input: they may be
+    /// computed together. 1 for any other op.
+    pub(crate) together: usize,
     /// Which boundary this op's value is.
     pub(crate) boundary: Option<usize>,
     /// Which attention of the graph this is, if it is one.
@@ -43,8 +46,11 @@ impl Plan {
         let buffers = buffers(model);
         let mut steps = Vec::with_capacity(graph.ops.len());
         let mut attentions = Vec::new();
+        let head = graph.boundaries.last().copied().map_or(0, size) + 1;
         for (index, op) in graph.ops.iter().enumerate() {
             let width = size(model.shapes()[index].width);
+            // Rows become fewer at the head.
+            let end = if index < head { head } else { graph.ops.len() };
             let attention = attentions.len();
             if let Op::Attention { heads, key_heads, .. } = op {
                 attentions.push((size(*key_heads), width / size(*heads)));
@@ -55,6 +61,7 @@ impl Plan {
                 width,
                 certificate: certificates[index],
                 buffer: buffers[index],
+                together: together(&graph.ops[index..end], &certificates[index..end]),
                 boundary: graph.boundaries.iter().position(|value| size(*value) == index),
                 attention,
             });
@@ -63,7 +70,6 @@ impl Plan {
             Some(Op::Logits { multiplier, .. }) => *multiplier,
             _ => 1,
         };
-        let head = graph.boundaries.last().copied().map_or(0, size) + 1;
         Self { steps, head, attentions, temperature }
     }
 
@@ -71,6 +77,17 @@ impl Plan {
     pub(crate) fn position_bytes(&self) -> usize {
         self.attentions.iter().map(|(heads, width)| heads * width * 2 * size_of::<i16>()).sum()
     }
+}
+
+/// How many of the first ops are narrow linear ops with the first one's input; at least 1.
+fn together(ops: &[Op], certificates: &[Certificate]) -> usize {
+    let input = |op: &Op, certificate: &Certificate| match (op, certificate) {
+        (Op::Linear { input, .. }, Certificate::Linear { narrow: true, .. }) => Some(*input),
+        _ => None,
+    };
+    let mut inputs = ops.iter().zip(certificates).map(|(op, certificate)| input(op, certificate));
+    let Some(first) = inputs.next().flatten() else { return 1 };
+    1 + inputs.take_while(|input| *input == Some(first)).count()
 }
 
 /// Gives each value the first buffer of its kind that no value still to be read has.

@@ -33,6 +33,9 @@ impl Kernels for Avx2 {
 
 /// What a panel holds: for one pair of inputs, the operands of all channels.
 trait Operand: Copy {
+    /// Pairs of inputs in one line of the cache.
+    const PAIRS_OF_A_LINE: usize = 64 / (2 * LANES * size_of::<Self>());
+
     /// Channels 0–7 and 8–15 of the pair at `at`, as 16-bit integers.
     ///
     /// # Safety
@@ -108,7 +111,7 @@ fn tile<T: Operand, const M: usize>(panel: &[T], rows: &[&[i16]], out: &mut [i32
         // address is harmless.
         unsafe {
             let at = panel.as_ptr().add(pair * 2 * LANES);
-            if M <= 2 && pair % 2 == 0 {
+            if pair % T::PAIRS_OF_A_LINE == 0 {
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_byte_add(AHEAD).cast());
             }
             let [low, high] = T::load(at);

@@ -47,6 +47,8 @@ impl<'a> Inputs<'a> {
 /// One panel and one block of rows on their way.
 struct Part<'a, 'm> {
     matrix: &'m Matrix,
+    /// Which of the matrices that is.
+    index: usize,
     panel: usize,
     /// Rows of the block, as rows of the inputs.
     rows: Range<usize>,
@@ -60,14 +62,22 @@ impl Part<'_, '_> {
 }
 
 impl Workers<'_> {
-    /// Linear under a certificate: everything in wrapping i32.
-    pub(crate) fn linear_narrow(&self, matrix: &Matrix, input: Inputs<'_>, out: &mut [i16]) {
-        let grid = Grid::new(out, matrix.outputs);
-        self.parts(matrix, input, |part, sums| {
+    /// Linear ops with one input, under certificates: everything in wrapping i32. Several are one
+    /// parallel region.
+    pub(crate) fn linear_narrow(
+        &self,
+        matrices: &[&Matrix],
+        input: Inputs<'_>,
+        outs: &mut [&mut [i16]],
+    ) {
+        let outs = outs.iter_mut().zip(matrices);
+        let grids: Vec<_> = outs.map(|(out, matrix)| Grid::new(out, matrix.outputs)).collect();
+        self.parts(matrices, input, |part, sums| {
             let sums = self.sums(part, sums);
-            let (m, b) = (matrix.multipliers(part.panel), matrix.narrow_biases(part.panel));
-            // SAFETY: each part has its own panel and rows.
-            let mut out = unsafe { grid.window(part.rows.clone(), part.columns()) };
+            let (matrix, panel) = (part.matrix, part.panel);
+            let (m, b) = (matrix.multipliers(panel), matrix.narrow_biases(panel));
+            // SAFETY: each part has its own grid, or panel and rows.
+            let mut out = unsafe { grids[part.index].window(part.rows.clone(), part.columns()) };
             self.kernels.requantise(sums, m, b, &mut out);
         });
     }
@@ -102,7 +112,7 @@ impl Workers<'_> {
                 clamp_res((sum * i64::from(m) + x + b) >> SHIFT)
             });
         }
-        self.parts(matrix, input, |part, sums| {
+        self.parts(&[matrix], input, |part, sums| {
             let sums = self.sums(part, sums);
             let Some(residual) = residual_of(matrix, part, part.rows.start, stream) else { return };
             // SAFETY: each part has its own panel and rows.
@@ -125,7 +135,7 @@ impl Workers<'_> {
             return self.gate_wide(matrix, halves, stream, &grid);
         }
         let stream = Stream::Res(Strided { data: stream, stride: matrix.outputs });
-        self.parts(matrix, halves, |part, sums| {
+        self.parts(&[matrix], halves, |part, sums| {
             let sums = self.sums(part, sums);
             let rows = part.rows.start / 2..part.rows.end / 2;
             let Some(residual) = residual_of(matrix, part, rows.start, stream) else { return };
@@ -136,7 +146,7 @@ impl Workers<'_> {
     }
 
     fn gate_wide(&self, matrix: &Matrix, halves: Inputs<'_>, stream: &[i32], grid: &Grid<'_, i32>) {
-        self.parts(matrix, halves, |part, _| {
+        self.parts(&[matrix], halves, |part, _| {
             let rows = part.rows.start / 2..part.rows.end / 2;
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(rows.clone(), part.columns()) };
@@ -165,7 +175,7 @@ impl Workers<'_> {
                 sum * i64::from(matrix.multipliers(panel)[lane])
             });
         }
-        self.parts(matrix, input, |part, sums| {
+        self.parts(&[matrix], input, |part, sums| {
             let sums = self.sums(part, sums);
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(part.rows.clone(), part.columns()) };
@@ -173,23 +183,31 @@ impl Workers<'_> {
         });
     }
 
-    /// Calls `body` with every panel and block of rows, in parallel over groups of panels.
+    /// Calls `body` with every panel and block of rows, in parallel over groups of panels. All
+    /// matrices have one depth.
     fn parts<'m>(
         &self,
-        matrix: &'m Matrix,
+        matrices: &[&'m Matrix],
         input: Inputs<'_>,
         body: impl Fn(&Part<'_, 'm>, &mut Sums) + Sync,
     ) {
         let count = input.data.len() / input.width;
-        self.pool.ranges(matrix.panels(), count * matrix.inputs * LANES, |panels| {
+        let panels = matrices.iter().map(|matrix| matrix.panels()).sum();
+        self.pool.ranges(panels, count * input.width * LANES, |panels| {
             let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
             let mut block: [&[i16]; BLOCK_ROWS] = [&[]; BLOCK_ROWS];
             for first in (0..count).step_by(BLOCK_ROWS) {
                 let rows = first..(first + BLOCK_ROWS).min(count);
                 input.block(&rows, &mut block);
                 let inputs = &block[..rows.len()];
-                for panel in panels.clone() {
-                    body(&Part { matrix, panel, rows: rows.clone(), inputs }, &mut sums);
+                let mut before = 0;
+                for (index, matrix) in matrices.iter().copied().enumerate() {
+                    let (from, to) = (before, before + matrix.panels());
+                    before = to;
+                    for panel in panels.start.max(from)..panels.end.min(to) {
+                        let (panel, rows) = (panel - from, rows.clone());
+                        body(&Part { matrix, index, panel, rows, inputs }, &mut sums);
+                    }
                 }
             }
         });
@@ -236,7 +254,7 @@ impl Workers<'_> {
         grid: &Grid<'_, T>,
         finish: impl Fn(usize, usize, usize, i64) -> T + Sync,
     ) {
-        self.parts(matrix, input, |part, _| {
+        self.parts(&[matrix], input, |part, _| {
             // SAFETY: each part has its own panel and rows.
             let mut out: Window<'_, T> = unsafe { grid.window(part.rows.clone(), part.columns()) };
             self.exact(part, |first, sums| {

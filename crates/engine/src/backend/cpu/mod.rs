@@ -69,6 +69,8 @@ struct Pass {
     ids: Vec<u32>,
     /// Positions of the rows that are evaluated next.
     positions: Vec<usize>,
+    /// Ops below this have been evaluated.
+    evaluated: usize,
     /// Rows that are attended together.
     tiles: Vec<TileRows>,
 }
@@ -147,17 +149,35 @@ impl Cpu {
                 self.norm(index, self.res(input), centred, offset, out);
             }
             Op::Linear { input, .. } => {
-                let matrix = self.matrices.get(index);
-                if matches!(step.certificate, Certificate::Linear { narrow: true, .. }) {
-                    self.workers().linear_narrow(matrix, self.a16(input), out);
-                } else {
-                    self.workers().linear_wide(matrix, self.a16(input), out);
-                }
+                self.workers().linear_wide(self.matrices.get(index), self.a16(input), out);
             }
             Op::Table { input, table } => self.table(self.a16(input), size(table), out),
             Op::Rope { input, heads } => self.rotate(self.a16(input), size(heads), out),
             Op::Attention { queries, .. } => self.attend(step, self.a16(queries), out),
             _ => unreachable!("only called for ops that make activations"),
+        }
+    }
+
+    /// Evaluates the linear ops from `first` on that may be computed together.
+    fn linears(&mut self, first: usize, input: u32) {
+        let plan = Arc::clone(&self.plan);
+        let ops = first..first + plan.steps[first].together;
+        let rows = self.pass.positions.len();
+        let mut outs = Vec::with_capacity(ops.len());
+        for step in &plan.steps[ops.clone()] {
+            let mut out = std::mem::take(&mut self.values.a16[step.buffer]);
+            grow(&mut out, rows * step.width);
+            outs.push(out);
+        }
+        let matrices: Vec<_> = ops.clone().map(|op| self.matrices.get(op)).collect();
+        let mut parts: Vec<&mut [i16]> = outs
+            .iter_mut()
+            .zip(&plan.steps[ops.clone()])
+            .map(|(out, step)| &mut out[..rows * step.width])
+            .collect();
+        self.workers().linear_narrow(&matrices, self.a16(input), &mut parts);
+        for (step, out) in plan.steps[ops].iter().zip(outs) {
+            self.values.a16[step.buffer] = out;
         }
     }
 
@@ -222,6 +242,7 @@ impl Backend for Cpu {
         self.pass.spans.extend_from_slice(spans);
         self.pass.ids.clear();
         self.pass.ids.extend_from_slice(ids);
+        self.pass.evaluated = 0;
         self.pass.positions.clear();
         self.pass.tiles.clear();
         for (index, span) in spans.iter().enumerate() {
@@ -236,8 +257,17 @@ impl Backend for Cpu {
     }
 
     fn run(&mut self, op: usize) {
+        if op < self.pass.evaluated {
+            return;
+        }
         let plan = Arc::clone(&self.plan);
         let step = &plan.steps[op];
+        self.pass.evaluated = op + step.together;
+        if let (Op::Linear { input, .. }, Certificate::Linear { narrow: true, .. }) =
+            (&step.op, step.certificate)
+        {
+            return self.linears(op, *input);
+        }
         let length = self.rows_of(step) * step.width;
         match step.kind {
             Kind::Logits => {

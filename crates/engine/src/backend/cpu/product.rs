@@ -45,6 +45,6 @@ impl Product {
         let matrix = self.matrices.get(0);
         let input = Inputs { data: input, width: matrix.inputs };
         let (kernels, pool, matrices) = (self.kernels, &*self.pool, &self.matrices);
-        Workers { kernels, pool, matrices }.linear_narrow(matrix, input, out);
+        Workers { kernels, pool, matrices }.linear_narrow(&[matrix], input, &mut [out]);
     }
 }
