@@ -122,7 +122,7 @@ fn build_llama(folder: &Path, driver: &Path) -> Result<(), String> {
     if !archive.exists() {
         let mut download = Command::new(&python);
         download.args(["-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation"]);
-        done(download.args(["--no-binary", ":all:", "-d"]).arg(folder).arg(package))?;
+        done(download.args(["--no-binary", "llama-cpp-python", "-d"]).arg(folder).arg(package))?;
     }
     done(Command::new("tar").arg("xf").arg(&archive).arg("-C").arg(folder))?;
     let tree = folder.join(LLAMA).join("vendor/llama.cpp");
