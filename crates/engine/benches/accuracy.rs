@@ -21,8 +21,10 @@ use engine::{BATCH_MAX, BackendKind, Engine, Job, Options, Run};
 use model::Model;
 use report::{Figure, Report};
 
-/// Tokens of the novel's windows: long ones, and as many again in short ones.
-const WINDOWS: [usize; 8] = [1_024, 1_024, 1_024, 1_024, 256, 256, 256, 256];
+/// Tokens of the novel's windows, spread evenly over it: eight long ones, then eight short ones.
+const WINDOWS: [usize; 16] = [
+    1_024, 1_024, 1_024, 1_024, 1_024, 1_024, 1_024, 1_024, 256, 256, 256, 256, 256, 256, 256, 256,
+];
 /// Where the novel begins, behind a licence and a table of contents.
 const OPENING: &str = "Mr. Phileas Fogg lived";
 
