@@ -11,6 +11,7 @@ mod chat;
 mod devnet;
 mod embed;
 mod home;
+mod import;
 mod keys;
 mod model;
 mod output;
@@ -54,7 +55,7 @@ enum Command {
     Receipt(receipt::Command),
     /// Run a model on this machine, without any network.
     Run(run::Arguments),
-    /// List models, fetch one, look into one.
+    /// List models, fetch, import, or look into one.
     #[command(subcommand)]
     Model(model::Command),
     /// Ask the chain: its status, an account, an operator, a block.

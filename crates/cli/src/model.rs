@@ -1,4 +1,4 @@
-//! `selvedge model`: which models there are, fetching one, and looking into one.
+//! `selvedge model`: which models there are, fetching and importing one, and looking into one.
 //!
 //! Rules: whatever is said of a model is computed from its integers, never read from a label.
 //! Never here: a download that the catalogue does not pin.
@@ -6,6 +6,7 @@
 use crate::{
     devnet::show_pull,
     home::{Home, read},
+    import,
     output::{Failure, Output},
 };
 use anyhow::Context as _;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
         /// Its name.
         name: String,
     },
+    /// Turn a weight file into integers: safetensors or GGUF.
+    Import(import::Arguments),
     /// What a model is: task, sizes, work, roots.
     Inspect {
         /// A name or id of the catalogue, or a model file.
@@ -77,6 +80,7 @@ pub(crate) fn run(command: Command, home: &Home, output: &Output) -> Result<(), 
     match command {
         Command::List => list(&Store::open(home.models())?, output),
         Command::Pull { name } => pull(&Store::open(home.models())?, &name, output),
+        Command::Import(arguments) => import::run(&arguments, output),
         Command::Inspect { model } => inspect(&local(home, &model)?, output),
         Command::Check { model } => check(&local(home, &model)?, output),
     }
