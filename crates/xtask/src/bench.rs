@@ -9,8 +9,9 @@ use anyhow::{Result, bail};
 
 /// Name of a bench, the crate that holds it, and what it measures.
 const BENCHES: &[(&str, &str, &str)] = &[
-    ("accuracy", "engine", "MiniLM in integers beside a plain float forward"),
-    ("inference", "engine", "milliseconds per embedding, by backend and threads"),
+    ("accuracy", "engine", "MiniLM and SmolLM2 in integers beside their float originals"),
+    ("inference", "engine", "products, MiniLM, SmolLM2 beside float GEMM, ONNX Runtime, llama.cpp"),
+    ("steps", "model", "the dearest dispute steps at the largest legal sizes"),
     ("ledger", "ledger", "transactions applied per second"),
     ("chain", "chain", "transfers per second through one embedded validator"),
 ];
@@ -23,15 +24,13 @@ pub(crate) fn list() -> Result<()> {
     Ok(())
 }
 
-/// Runs one bench.
-fn start(name: &str, package: &str) -> Result<()> {
-    run(cargo().args(["bench", "--profile", "dev", "-p", package, "--bench", name]))
-}
-
-/// Runs the bench of that name.
-pub(crate) fn run_bench(name: &str) -> Result<()> {
+/// Runs the bench of that name; `parts` chooses among its parts, where it has some.
+pub(crate) fn run_bench(name: &str, parts: &[&str]) -> Result<()> {
     match BENCHES.iter().find(|(known, _, _)| *known == name) {
-        Some((name, package, _)) => start(name, package),
+        Some((name, package, _)) => {
+            let bench = ["bench", "--profile", "dev", "-p", package, "--bench", name, "--"];
+            run(cargo().args(bench).args(parts))
+        }
         None => {
             let known: Vec<_> = BENCHES.iter().map(|(name, _, _)| *name).collect();
             bail!("no bench is called {name:?}; there are {known:?}")

@@ -21,7 +21,7 @@ const HELP: &str = "\
 cargo xtask test            all tests, with lints, in one build
 cargo xtask ci              what a change must pass: format, tidy, tests, the OpenAI SDK
 cargo xtask tidy [--write]  rules of the tree; --write renews the generated tables
-cargo xtask bench [NAME]    measure against the bars; table and target/bench/NAME.json
+cargo xtask bench [NAME …]  measure against the bars; table and target/bench/NAME.json
 cargo xtask soak            the long runs behind the short ones of the tests";
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn dispatch() -> Result<()> {
         ["tidy"] => tidy::check(false),
         ["tidy", "--write"] => tidy::check(true),
         ["bench"] => bench::list(),
-        ["bench", name] => bench::run_bench(name),
+        ["bench", name, parts @ ..] => bench::run_bench(name, parts),
         ["soak"] => bench::soak(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
