@@ -16,6 +16,7 @@ use client::{
     wire::{self, FromBox, MAX_TOKENS, Refusal, RefusalCode},
 };
 use crypto::{PublicKey, Signed};
+use engine::Canceller;
 use ledger::payments::{
     messages::fee,
     schema::{Finish, Receipt, Request},
@@ -35,19 +36,32 @@ use units::List;
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     cancelled: AtomicBool,
+    /// Reaches into the run, once it has begun.
+    canceller: OnceLock<Canceller>,
     tokens: Mutex<Vec<u32>>,
     first: OnceLock<Instant>,
     changed: Notify,
 }
 
 impl Progress {
-    /// Asks for the end within one token.
+    /// Asks for the end: within one token, or during the prompt.
     pub(crate) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::SeqCst);
+        if let Some(canceller) = self.canceller.get() {
+            canceller.cancel();
+        }
+    }
+
+    /// The run has begun; a cancel that came before reaches it too.
+    pub(crate) fn begun(&self, canceller: Canceller) {
+        let canceller = self.canceller.get_or_init(|| canceller);
+        if self.is_cancelled() {
+            canceller.cancel();
+        }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::SeqCst)
     }
 
     pub(crate) fn push(&self, token: u32) {

@@ -1,12 +1,12 @@
 //! One model's runs on threads of their own, behind a bounded queue.
 //!
-//! Rules: the queue never grows beyond its bound and nobody waits to enter it; a run looks at
-//! each token whether it is still wanted and in time; inputs of an embedding model that wait
+//! Rules: the queue never grows beyond its bound and nobody waits to enter it; a run ends within a
+//! token of being cancelled, or during its prompt; inputs of an embedding model that wait
 //! together run together; a run that fails takes down neither its thread nor other runs.
 //! Never here: payment, networks.
 
 use crate::task::Progress;
-use engine::Engine;
+use engine::{Engine, EngineError};
 use model::{Job, Run, Sampling, Task};
 use std::{
     io,
@@ -56,8 +56,8 @@ impl Work {
 /// Why there is no run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoRun {
-    /// Nobody wanted it any more when its turn came.
-    #[error("the task was cancelled before it began")]
+    /// Nobody wanted it any more before it gave anything.
+    #[error("the task was cancelled before its first token")]
     Cancelled,
     /// Its deadline passed first.
     #[error("the deadline passed before the first token")]
@@ -145,6 +145,37 @@ fn run_all(engine: &Engine, waiting: &Mutex<Receiver<Work>>) {
     }
 }
 
+/// One generation; the engine runs it together with those of other threads.
+fn generate(engine: &Engine, work: &Work) -> Result<Result<Run, NoRun>, EngineError> {
+    let mut generation = engine.start(&work.job())?;
+    let canceller = generation.canceller();
+    work.progress.begun(generation.canceller());
+    while let Some(token) = generation.next_token()? {
+        work.progress.push(token);
+        if work.is_late() {
+            canceller.cancel();
+        }
+    }
+    let run = generation.finish()?;
+    Ok(match run.n_out {
+        0 if work.is_late() => Err(NoRun::Late),
+        0 => Err(NoRun::Cancelled),
+        _ => Ok(run),
+    })
+}
+
+/// Inputs of an embedding model in one pass, generations one after the other.
+fn runs(engine: &Engine, wanted: &[Work]) -> Result<Vec<Result<Run, NoRun>>, EngineError> {
+    match engine.model().facts().task {
+        Task::Generate => wanted.iter().map(|work| generate(engine, work)).collect(),
+        Task::Embed => {
+            let jobs: Vec<Job<'_>> = wanted.iter().map(Work::job).collect();
+            let runs = engine.generate_batch(&jobs, &mut |_, _| ControlFlow::Break(()))?;
+            Ok(runs.into_iter().map(Ok).collect())
+        }
+    }
+}
+
 fn run_together(engine: &Engine, works: Vec<Work>) {
     let mut wanted = Vec::with_capacity(works.len());
     for work in works {
@@ -162,21 +193,12 @@ fn run_together(engine: &Engine, works: Vec<Work>) {
     if wanted.is_empty() {
         return;
     }
-    let runs = catch_unwind(AssertUnwindSafe(|| {
-        let jobs: Vec<Job<'_>> = wanted.iter().map(Work::job).collect();
-        engine.generate_batch(&jobs, &mut |index, token| match wanted.get(index) {
-            Some(work) => {
-                work.progress.push(token);
-                let unwanted = work.progress.is_cancelled() || work.is_late();
-                if unwanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            }
-            None => ControlFlow::Break(()),
-        })
-    }));
+    let runs = catch_unwind(AssertUnwindSafe(|| runs(engine, &wanted)));
     let failed = match runs {
         Ok(Ok(runs)) if runs.len() == wanted.len() => {
             for (work, run) in wanted.into_iter().zip(runs) {
-                work.done.send(Ok(run)).ok();
+                // Who asked may be gone.
+                work.done.send(run).ok();
             }
             return;
         }

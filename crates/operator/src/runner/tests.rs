@@ -82,3 +82,22 @@ fn work_that_the_model_cannot_run_fails_alone() {
     runner.submit(good).unwrap();
     assert!(finished.blocking_recv().unwrap().is_ok());
 }
+
+#[test]
+fn a_run_cancelled_during_its_prompt_gives_nothing_and_frees_its_thread() {
+    let runner = runner(1);
+    let (mut long, finished) = work(far());
+    long.ids = vec![20; 1_500].into();
+    long.max_tokens = 500;
+    let progress = Arc::clone(&long.progress);
+    runner.submit(long).unwrap();
+    progress.cancel();
+    match finished.blocking_recv().unwrap() {
+        Err(error) => assert_eq!(error, NoRun::Cancelled),
+        // It may have come as far as a token or two before the cancel reached it.
+        Ok(run) => assert!(run.n_out < 500, "{}", run.n_out),
+    }
+    let (next, finished) = work(far());
+    runner.submit(next).unwrap();
+    assert!(finished.blocking_recv().unwrap().is_ok());
+}
