@@ -6,6 +6,7 @@
 //! Never here: which box gets a task, money.
 
 use crate::{
+    funds::Funds,
     router::{MAX_BOXES, Router},
     store::{Records, StoredPath},
 };
@@ -164,6 +165,7 @@ pub(crate) struct Boxes {
     pub(crate) rpc: Rpc,
     pub(crate) router: Arc<Router>,
     pub(crate) records: Records,
+    pub(crate) funds: Arc<Funds>,
     pub(crate) connections: AtomicU64,
 }
 
@@ -209,6 +211,8 @@ impl Boxes {
             return;
         }
         tracing::info!(operator = %handle.operator, models = handle.asks.len(), "box connected");
+        let (funds, connected) = (Arc::clone(&self.funds), Arc::clone(&handle));
+        tokio::spawn(async move { funds.take_up(&connected).await });
         while let Ok(Some(frame)) = receiver.next().await {
             let taken = match decode::<FromBox>(&frame) {
                 Ok(message) => self.take(&handle, message).await,

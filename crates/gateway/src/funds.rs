@@ -8,7 +8,7 @@
 //! deposit is filled from coin; without it, whoever holds that key must do so.
 //! Never here: lanes' states, which box gets a task.
 
-use crate::{config::Funding, lanes::Lanes};
+use crate::{boxes::BoxHandle, config::Funding, lanes::Lanes};
 use client::{
     follow::Follower,
     rpc::{Rpc, RpcError},
@@ -130,6 +130,19 @@ impl Funds {
         let Some(promise) = self.promises().get(operator).copied() else { return true };
         let used = self.lanes.committed(operator).saturating_sub(promise.base);
         used.get().saturating_mul(2) > promise.limit.get()
+    }
+
+    /// Pays what lanes to a box that has just connected are open for from before.
+    pub(crate) async fn take_up(self: &Arc<Self>, handle: &BoxHandle) {
+        if !self.lanes.is_open(&handle.operator) {
+            return;
+        }
+        match self.allocation(handle.operator).await {
+            Ok(number) => self.lanes.take_up(handle, number).await,
+            Err(error) => {
+                tracing::warn!(operator = %handle.operator, %error, "open lanes stay unpaid");
+            }
+        }
     }
 
     /// An allocation that covers all that is committed to an operator, made or grown if need be.

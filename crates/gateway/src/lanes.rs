@@ -1,8 +1,8 @@
 //! The gateway's lanes: one task at a time each, as many as needed at once.
 //!
 //! Rules: a lane is on disk before a request or voucher that rests on it is sent; after a new
-//! connection of its box a lane is resumed before it is used; a lane whose two ends cannot agree
-//! is left for good. What a lane owes is paid with the next task, or alone a second later.
+//! connection of its box a lane is resumed before it is used, and at once if it is open; a lane
+//! whose two ends cannot agree is left for good. What a lane owes is paid with the next task, or alone a second later.
 //! Never here: allocations, which box gets a task.
 
 use crate::{
@@ -36,8 +36,6 @@ const VOUCHER_PAUSE: Duration = Duration::from_secs(1);
 struct Lane {
     payer: Payer,
     resumed_on: u64,
-    /// Allocation of its last voucher.
-    allocation: u64,
 }
 
 #[derive(Debug)]
@@ -113,7 +111,7 @@ impl Lanes {
             let pool = pools.entry(operator).or_insert_with(Pool::new);
             pool.next_index = pool.next_index.max(index.saturating_add(1));
             pool.committed.insert(index, committed(&payer));
-            pool.idle.push(Lane { payer, resumed_on: 0, allocation: 0 });
+            pool.idle.push(Lane { payer, resumed_on: 0 });
         }
         let pools = Mutex::new(pools);
         Ok(Arc::new(Self { chain, account, session_key, records, router, pools }))
@@ -174,7 +172,7 @@ impl Lanes {
             let index = pool.next_index;
             pool.next_index = index.saturating_add(1);
             let id = LaneId { payer: self.account, operator: handle.operator, index };
-            Lane { payer: Payer::new(id), resumed_on: 0, allocation: 0 }
+            Lane { payer: Payer::new(id), resumed_on: 0 }
         })
     }
 
@@ -213,12 +211,46 @@ impl Lanes {
         };
         let (lane, place) = taken;
         let mut lease = Lease { lanes: Arc::clone(self), lane, _place: place };
-        let allocation = lease.lane.allocation;
-        match lease.voucher(allocation).await {
-            Ok(voucher) => handle.send_voucher(voucher).await,
-            Err(error) => tracing::error!(%error, "a voucher could not be written"),
+        if let Some(allocation) = lease.lane.payer.allocation() {
+            lease.pay(handle, allocation).await;
         }
         lease.give_back();
+    }
+
+    /// Whether a lane to an operator waits for its box: see [`Payer::is_open`].
+    pub(crate) fn is_open(&self, operator: &OperatorId) -> bool {
+        let pools = self.pools();
+        let idle = pools.get(operator).map(|pool| pool.idle.iter());
+        idle.into_iter().flatten().any(|lane| lane.payer.is_open())
+    }
+
+    /// Resumes the open lanes of a box that has just connected and pays what they owe: nobody may
+    /// ever ask on them again.
+    pub(crate) async fn take_up(self: &Arc<Self>, handle: &BoxHandle, allocation: u64) {
+        while let Some(mut lease) = self.open_lane(handle) {
+            match handle.resume(&mut lease.lane.payer, &self.session_key.public()).await {
+                Resumed::Agreed => {
+                    lease.lane.resumed_on = handle.connection;
+                    if lease.lane.payer.owes() {
+                        lease.pay(handle, allocation).await;
+                    }
+                    lease.give_back();
+                }
+                Resumed::Disagreed => {}
+                Resumed::BoxLost => return lease.give_back(),
+            }
+        }
+    }
+
+    /// An open lane that was not resumed on this connection.
+    fn open_lane(self: &Arc<Self>, handle: &BoxHandle) -> Option<Lease> {
+        let mut pools = self.pools();
+        let pool = pools.get_mut(&handle.operator)?;
+        let waits = |lane: &Lane| lane.payer.is_open() && lane.resumed_on != handle.connection;
+        let at = pool.idle.iter().position(waits)?;
+        let place = Arc::clone(&pool.places).try_acquire_owned().ok()?;
+        let lane = pool.idle.swap_remove(at);
+        Some(Lease { lanes: Arc::clone(self), lane, _place: place })
     }
 }
 
@@ -234,11 +266,18 @@ impl Lease {
 
     /// The voucher for all receipts so far; on disk when this returns.
     async fn voucher(&mut self, allocation: u64) -> Result<Signed<Voucher>, StoreError> {
-        self.lane.allocation = allocation;
         let (chain, key) = (self.lanes.chain, self.lanes.session_key.clone());
         let voucher = self.lane.payer.voucher(chain, allocation, &key);
         self.lanes.records.put_lane(&self.lane.payer).await?;
         Ok(voucher)
+    }
+
+    /// Sends the voucher for all receipts so far.
+    async fn pay(&mut self, handle: &BoxHandle, allocation: u64) {
+        match self.voucher(allocation).await {
+            Ok(voucher) => handle.send_voucher(voucher).await,
+            Err(error) => tracing::error!(%error, "a voucher could not be written"),
+        }
     }
 
     /// Orders a task and gives the voucher to send with it; both are on disk then.

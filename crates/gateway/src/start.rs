@@ -140,7 +140,7 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
     let records = Records::open(&config.data_dir.join("gateway.redb")).await?;
     let router = Arc::new(Router::default());
     let runner = runner(&config, &rpc, status.chain_id, &records, &router).await?;
-    let lanes = Arc::clone(&runner.lanes);
+    let (lanes, funds) = (Arc::clone(&runner.lanes), Arc::clone(&runner.funds));
     let keys = Keys::open(&config.api_keys, &records)?;
     let shop = Arc::new(Shop {
         anchor: status.anchor,
@@ -163,6 +163,7 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
         rpc: rpc.clone(),
         router: Arc::clone(&router),
         records: records.clone(),
+        funds,
         connections: AtomicU64::new(0),
     });
     let accepting = tokio::spawn(boxes.accept(links));

@@ -65,6 +65,19 @@ impl Payer {
         self.paid() < self.position.sequence
     }
 
+    /// Whether the lane is not at rest: a receipt is unpaid, or a task was ordered whose end is not
+    /// known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.owes() || self.order.is_some()
+    }
+
+    /// The allocation that the last voucher draws on.
+    #[must_use]
+    pub fn allocation(&self) -> Option<u64> {
+        self.voucher.as_ref().map(|voucher| voucher.message.allocation)
+    }
+
     fn paid(&self) -> u64 {
         self.voucher.as_ref().map_or(0, |voucher| voucher.message.sequence)
     }

@@ -1,7 +1,9 @@
 //! Money as a caller sees it: billed once, within a budget, across restarts.
 
-use crate::world::{OWNERS, POOR, World, chat};
+use crate::world::{OWNERS, PATIENCE, POOR, World, chat};
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::timeout;
 use units::BasisPoints;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,4 +107,27 @@ async fn lanes_go_on_where_they_were_after_restarts_of_either_side() {
     assert_eq!(third.previous, second.hash());
     let usage = json!(third.n_out);
     assert!(usage.as_u64().is_some_and(|tokens| tokens > 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_paid_though_its_lane_is_never_used_again() {
+    let mut world = World::new().await;
+    let reply = world.caller().chat(&chat("hello")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    // The box goes before the second is over after which a voucher goes alone.
+    for operator in std::mem::take(&mut world.boxes) {
+        operator.shutdown().await;
+    }
+    world.until("the box is gone", |world| world.gateway().operators() == 0).await;
+    world.start_box(OWNERS[0]).await;
+    let claimed = async {
+        loop {
+            let bundle = world.bundles(&reply.receipt()).await.remove(0);
+            if bundle.settlement.is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(PATIENCE, claimed).await.expect("the receipt is claimed");
 }
