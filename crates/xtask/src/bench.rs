@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 /// Name of a bench, the crate that holds it, and what it measures.
 const BENCHES: &[(&str, &str, &str)] = &[
-    ("accuracy", "engine", "MiniLM and SmolLM2 in integers beside their float originals"),
+    ("accuracy", "engine", "MiniLM and SmolLM2 in integers beside plain float forwards"),
     ("inference", "engine", "products, MiniLM, SmolLM2 beside float GEMM, ONNX Runtime, llama.cpp"),
     ("steps", "model", "the dearest dispute steps at the largest legal sizes"),
     ("ledger", "ledger", "transactions applied per second"),
