@@ -2,7 +2,8 @@
 //!
 //! Rules: a lane is on disk before a request or voucher that rests on it is sent; after a new
 //! connection of its box a lane is resumed before it is used, and at once if it is open; a lane
-//! whose two ends cannot agree is left for good. What a lane owes is paid with the next task, or alone a second later.
+//! whose two ends cannot agree is left for good. What a lane owes is paid with the next task, or
+//! alone a second later.
 //! Never here: allocations, which box gets a task.
 
 use crate::{
