@@ -46,6 +46,7 @@ pub(crate) fn ci() -> Result<()> {
 /// The OpenAI Python SDK, unmodified, against a devnet: an ignored test, for it downloads the SDK
 /// through the machine's package client.
 fn sdk() -> Result<()> {
-    let filter = ["nextest", "run", "-p", "cli", "--run-ignored", "only", "-E", "test(sdk)"];
-    run(linted().args(filter))
+    // The whole workspace, as in `test`: one crate alone has other features and builds anew.
+    let filter = ["--run-ignored", "only", "-E", "package(cli) & test(sdk)"];
+    run(linted().args(["nextest", "run", "--workspace"]).args(filter))
 }
