@@ -119,7 +119,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_paid_twice() {
 }
 
 #[test]
-#[ignore = "runs for an hour; `cargo xtask soak` starts it"]
+#[ignore = "runs for ten minutes; `cargo xtask soak` starts it"]
 fn soak_fifty_kills() {
     killed_at_random(SOAK_KILLS);
 }

@@ -390,8 +390,9 @@ impl Generator {
             1 => lane.first += 1,
             2 => lane.delta = Credit::new(lane.delta.get() + 1),
             3 => {
-                let acknowledgement = lane.voucher.message.acknowledgement.as_mut();
-                acknowledgement.unwrap().receipt = digest("another");
+                if let Some(known) = lane.voucher.message.acknowledgement.as_mut() {
+                    known.receipt = digest("another");
+                }
             }
             _ => {}
         }
