@@ -43,10 +43,7 @@ pub(crate) struct Arguments {
 /// Asks, shows, saves.
 pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> Result<(), Failure> {
     let api = Api::new(home, &arguments.gateway)?;
-    let model = match &arguments.model {
-        Some(model) => model.clone(),
-        None => default_model(&api, "chat").await?,
-    };
+    let model = chosen_model(&api, arguments.model.as_ref(), "chat").await?;
     let body = request(&arguments, &model);
     let (mut text, mut usage, mut finish) = (String::new(), Value::Null, Value::Null);
     let receipt = api
@@ -81,8 +78,10 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
     )
 }
 
-fn shown_cost(usage: &Value) -> String {
-    usage["cost"].as_str().map_or_else(|| usage["cost"].to_string(), str::to_owned)
+/// What an answer cost, in plain decimals down to a billionth.
+pub(crate) fn shown_cost(usage: &Value) -> String {
+    let cost = format!("{:.9}", usage["cost"].as_f64().unwrap_or_default());
+    cost.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn request(arguments: &Arguments, model: &str) -> Value {
@@ -105,8 +104,16 @@ fn request(arguments: &Arguments, model: &str) -> Value {
     body
 }
 
-/// The first model for a task that the gateway lists; a real one before a test model.
-pub(crate) async fn default_model(api: &Api, task: &str) -> Result<String, Failure> {
+/// The model that was named, or the first for a task that the gateway lists; a real one before a
+/// test model.
+pub(crate) async fn chosen_model(
+    api: &Api,
+    named: Option<&String>,
+    task: &str,
+) -> Result<String, Failure> {
+    if let Some(model) = named {
+        return Ok(model.clone());
+    }
     let listing = api.get("/models").await?.body;
     let models = listing["data"].as_array().cloned().unwrap_or_default();
     let fitting = |test: bool| {

@@ -4,7 +4,7 @@
 
 use crate::{
     api::Api,
-    chat::default_model,
+    chat::{chosen_model, shown_cost},
     home::{GatewayFlags, Home, save},
     output::{Failure, Output},
 };
@@ -33,10 +33,7 @@ pub(crate) struct Arguments {
 /// Asks, shows, saves.
 pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> Result<(), Failure> {
     let api = Api::new(home, &arguments.gateway)?;
-    let model = match &arguments.model {
-        Some(model) => model.clone(),
-        None => default_model(&api, "embeddings").await?,
-    };
+    let model = chosen_model(&api, arguments.model.as_ref(), "embeddings").await?;
     let body = json!({ "model": model, "input": arguments.texts, "encoding_format": "float" });
     let answer = api.post("/embeddings", &body).await?;
     if let Some(folder) = &arguments.save {
@@ -44,8 +41,7 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
         save(folder, &body, ("answer.json", rows.as_bytes()), answer.receipt.as_deref())?;
     }
     let lines: Vec<String> = shown(&arguments.texts, &answer.body);
-    let cost = &answer.body["usage"]["cost"];
-    let cost = cost.as_str().map_or_else(|| cost.to_string(), str::to_owned);
+    let cost = shown_cost(&answer.body["usage"]);
     let id = answer.receipt.clone().unwrap_or_default();
     output.note(&format!("receipt {id}  ({model}, {cost} credits)"));
     output.result(

@@ -36,7 +36,7 @@ pub(crate) enum Command {
         /// Its name.
         name: String,
     },
-    /// Turn a weight file into integers: safetensors or GGUF.
+    /// Turn a weight file into integers: safetensors, GGUF or ONNX.
     Import(import::Arguments),
     /// What a model is: task, sizes, work, roots.
     Inspect {
