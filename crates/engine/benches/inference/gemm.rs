@@ -51,19 +51,14 @@ fn one(report: &mut Report, kind: BackendKind, rows: usize, inputs: usize, outpu
     let left: Vec<f32> = input.iter().map(|a| float(f32::from(*a))).collect();
     let right: Vec<f32> = weights.iter().map(|w| float(f32::from(*w))).collect();
     let (mut first, mut second) = (vec![0_f32; rows * outputs], vec![0_f32; rows * outputs]);
+    let floats = Floats { rows, inputs, outputs, left: &left, right: &right };
     let repeats = (60_000_000 / (rows * inputs * outputs)).max(1);
     let times = in_turn(
         ROUNDS,
         [
             &mut || (0..repeats).for_each(|_| product.run(&input, &mut out)),
-            &mut || {
-                (0..repeats).for_each(|_| by_gemm(rows, inputs, outputs, &left, &right, &mut first))
-            },
-            &mut || {
-                (0..repeats).for_each(|_| {
-                    by_matrixmultiply(rows, inputs, outputs, &left, &right, &mut second)
-                });
-            },
+            &mut || (0..repeats).for_each(|_| floats.by_gemm(&mut first)),
+            &mut || (0..repeats).for_each(|_| floats.by_matrixmultiply(&mut second)),
         ],
     );
     let operations = 2.0 * (rows * inputs * outputs * repeats) as f64 / 1e9;
@@ -75,73 +70,77 @@ fn one(report: &mut Report, kind: BackendKind, rows: usize, inputs: usize, outpu
     report.add(Figure::new(&format!("{name}.ratio"), ours / gemm.max(other), "x").at_least(0.9));
 }
 
-/// `out = left · rightᵀ`, weights by output channel as in a model.
-fn by_gemm(
+/// Float operands of `out = left · rightᵀ`, weights by output channel as in a model.
+struct Floats<'a> {
     rows: usize,
     inputs: usize,
     outputs: usize,
-    left: &[f32],
-    right: &[f32],
-    out: &mut [f32],
-) {
-    let signed = |value: usize| isize::try_from(value).unwrap();
-    assert!(left.len() == rows * inputs && right.len() == inputs * outputs);
-    assert!(out.len() == rows * outputs);
-    // SAFETY: the lengths were checked against the shapes and strides.
-    unsafe {
-        gemm::gemm(
-            rows,
-            outputs,
-            inputs,
-            out.as_mut_ptr(),
-            1,
-            signed(outputs),
-            false,
-            left.as_ptr(),
-            1,
-            signed(inputs),
-            right.as_ptr(),
-            signed(inputs),
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    left: &'a [f32],
+    right: &'a [f32],
+}
+
+impl Floats<'_> {
+    /// Holds the lengths of all three against the shapes.
+    fn check(&self, out: &[f32]) {
+        let Self { rows, inputs, outputs, left, right } = *self;
+        assert!(left.len() == rows * inputs && right.len() == inputs * outputs);
+        assert!(out.len() == rows * outputs);
+    }
+
+    fn by_gemm(&self, out: &mut [f32]) {
+        self.check(out);
+        let Self { rows, inputs, outputs, left, right } = *self;
+        // SAFETY: the lengths were checked against the shapes and strides.
+        unsafe {
+            gemm::gemm(
+                rows,
+                outputs,
+                inputs,
+                out.as_mut_ptr(),
+                1,
+                signed(outputs),
+                false,
+                left.as_ptr(),
+                1,
+                signed(inputs),
+                right.as_ptr(),
+                signed(inputs),
+                1,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+
+    fn by_matrixmultiply(&self, out: &mut [f32]) {
+        self.check(out);
+        let Self { rows, inputs, outputs, left, right } = *self;
+        // SAFETY: the lengths were checked against the shapes and strides.
+        unsafe {
+            matrixmultiply::sgemm(
+                rows,
+                inputs,
+                outputs,
+                1.0,
+                left.as_ptr(),
+                signed(inputs),
+                1,
+                right.as_ptr(),
+                1,
+                signed(inputs),
+                0.0,
+                out.as_mut_ptr(),
+                signed(outputs),
+                1,
+            );
+        }
     }
 }
 
-/// As [`by_gemm`].
-fn by_matrixmultiply(
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
-    left: &[f32],
-    right: &[f32],
-    out: &mut [f32],
-) {
-    let signed = |value: usize| isize::try_from(value).unwrap();
-    assert!(left.len() == rows * inputs && right.len() == inputs * outputs);
-    assert!(out.len() == rows * outputs);
-    // SAFETY: the lengths were checked against the shapes and strides.
-    unsafe {
-        matrixmultiply::sgemm(
-            rows,
-            inputs,
-            outputs,
-            1.0,
-            left.as_ptr(),
-            signed(inputs),
-            1,
-            right.as_ptr(),
-            1,
-            signed(inputs),
-            0.0,
-            out.as_mut_ptr(),
-            signed(outputs),
-            1,
-        );
-    }
+fn signed(value: usize) -> isize {
+    isize::try_from(value).unwrap()
 }

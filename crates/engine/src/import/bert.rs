@@ -20,8 +20,6 @@ use super::{Built, ImportError, Recipe};
 
 /// Finest unit of embedding rows, as an exponent.
 const EMBEDDING_BITS: u32 = 22;
-/// The most blocks that are looked for.
-const BLOCKS_MAX: usize = 256;
 
 /// See [`super::import`].
 pub(super) fn import(
@@ -57,8 +55,7 @@ pub(super) fn import(
 
 /// How many blocks the source has.
 pub(super) fn count_blocks(source: &Source<'_>) -> usize {
-    let query = |block: &usize| format!("encoder.layer.{block}.attention.self.query.weight");
-    (0..BLOCKS_MAX).take_while(|block| source.has(&query(block))).count()
+    source.blocks(|block| format!("encoder.layer.{block}.attention.self.query.weight"))
 }
 
 fn read_norm(source: &Source<'_>, name: &str, width: usize) -> Result<NormOutput, ImportError> {

@@ -22,8 +22,6 @@ use super::quantise::{
 use super::source::{Matrix, Source};
 use super::{Built, ImportError, Recipe};
 
-/// The most blocks that are looked for.
-const BLOCKS_MAX: usize = 256;
 /// Finest unit of the rows before SiLU, as an exponent.
 const GATE_BITS: u32 = 14;
 /// Largest sum of weighted gate products, in steps of the stream: the stream's own 2^26 and 2 % for
@@ -80,8 +78,7 @@ const HEAD: &str = "lm_head.weight";
 
 /// How many blocks the source has.
 pub(super) fn count_blocks(source: &Source<'_>) -> usize {
-    let query = |block: &usize| format!("model.layers.{block}.self_attn.q_proj.weight");
-    (0..BLOCKS_MAX).take_while(|block| source.has(&query(block))).count()
+    source.blocks(|block| format!("model.layers.{block}.self_attn.q_proj.weight"))
 }
 
 fn read_norm(source: &Source<'_>, name: &str, width: usize) -> Result<NormOutput, ImportError> {

@@ -31,6 +31,9 @@ enum File<'a> {
     Onnx(Onnx<'a>),
 }
 
+/// The most blocks that are looked for.
+pub(super) const BLOCKS_MAX: usize = 256;
+
 /// A matrix, row after row.
 #[derive(Clone, Debug)]
 pub(super) struct Matrix {
@@ -65,6 +68,12 @@ impl<'a> Source<'a> {
             File::Safetensors(SafeTensors::deserialize(bytes).map_err(unreadable)?)
         };
         Ok(Self { file, used: RefCell::default() })
+    }
+
+    /// How many blocks there are, at most [`BLOCKS_MAX`]: as many as have a tensor of the name that
+    /// `tensor` gives.
+    pub(super) fn blocks(&self, tensor: impl Fn(usize) -> String) -> usize {
+        (0..BLOCKS_MAX).take_while(|block| self.has(&tensor(*block))).count()
     }
 
     /// The GGUF file, if it is one.

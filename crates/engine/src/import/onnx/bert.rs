@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::graph::{Attribute, Graph, Node};
 use super::pattern::{Linear, Norm, Search, close, perm_is};
 use crate::import::ImportError;
+use crate::import::source::BLOCKS_MAX;
 
-/// The most blocks that are looked for.
-const BLOCKS_MAX: usize = 256;
 /// Ops of which a mask of absent positions is made. What makes a mask depend on the order of
 /// positions is not among them.
 const MASK_OPS: [&str; 22] = [
