@@ -47,6 +47,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// 413: the body is too long.
     BodyTooLarge,
+    /// 431: the HTTP head has too many lines or bytes.
+    HeadTooLarge,
     /// 415: not `application/json`.
     UnsupportedMediaType,
     /// 429: too many requests of this key at once.
@@ -82,6 +84,7 @@ impl Code {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::IdempotencyKeyReused => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -6,6 +6,7 @@
 //! Never here: what a path means; that is `api`.
 
 mod body;
+mod framing;
 mod stream;
 
 pub(crate) use body::{Body, read_body};
@@ -102,7 +103,8 @@ async fn serve_connection<H: Handler>(
         // The stream bounds header and idle time each for itself; this bounds their sum.
         .header_read_timeout(limits.idle + limits.header)
         .max_headers(limits.headers)
-        .max_buf_size(limits.header_bytes)
+        // The framing refuses a head at its bound; hyper's own is only there for bodies.
+        .max_buf_size(2 * limits.header_bytes)
         .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -119,6 +121,17 @@ async fn serve_connection<H: Handler>(
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
+}
+
+/// A refusal as bytes, for where no request was read that could be answered.
+fn refused(error: &ApiError) -> Vec<u8> {
+    let (status, body) = (error.status(), error.body().to_string());
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// The handler's answer, or its refusal as an error object.

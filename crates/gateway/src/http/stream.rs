@@ -2,9 +2,12 @@
 //!
 //! hyper bounds the time of a header only together with the wait for it. Here the two are
 //! apart: an idle connection may wait long, a header that has begun may not; and a peer that
-//! stops reading its answer is let go.
+//! stops reading its answer is let go. What the framing refuses is not passed on: the peer is told
+//! why, and the connection ends.
 //! Never here: HTTP.
 
+use super::{framing::Framing, refused};
+use bytes::{Buf, Bytes};
 use std::{
     future::Future,
     io,
@@ -13,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -102,12 +105,17 @@ pub(crate) struct GuardedStream {
     reading: Pin<Box<Sleep>>,
     /// Runs while a write waits.
     writing: Option<Pin<Box<Sleep>>>,
+    framing: Framing,
+    /// What the peer is still told before the connection is closed.
+    farewell: Bytes,
 }
 
 impl GuardedStream {
     pub(crate) fn new(socket: TcpStream, phase: PhaseMark, limits: HttpLimits) -> Self {
         let reading = Box::pin(sleep(limits.header));
-        Self { socket, phase, limits, timed: Phase::Header, reading, writing: None }
+        let framing = Framing::new(limits);
+        let (timed, writing, farewell) = (Phase::Header, None, Bytes::new());
+        Self { socket, phase, limits, timed, reading, writing, framing, farewell }
     }
 
     /// Whether the time for the present phase is over.
@@ -156,8 +164,17 @@ impl AsyncRead for GuardedStream {
         }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.socket).poll_read(context, buffer);
-        if buffer.filled().len() > before && self.phase.get() == Phase::Idle {
+        let read = &buffer.filled()[before..];
+        if !read.is_empty() && self.phase.get() == Phase::Idle {
             self.phase.set(Phase::Header);
+        }
+        if let Err(error) = self.framing.take(read) {
+            // It must not land in the middle of an answer.
+            if self.phase.get() != Phase::Busy {
+                self.farewell = refused(&error).into();
+            }
+            buffer.set_filled(before);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         result
     }
@@ -192,6 +209,11 @@ impl AsyncWrite for GuardedStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.farewell.is_empty() {
+            let farewell = self.farewell.clone();
+            let taken = ready!(self.as_mut().poll_write(context, &farewell))?;
+            self.farewell.advance(taken);
+        }
         let result = Pin::new(&mut self.socket).poll_shutdown(context);
         self.stalled(context, result)
     }
