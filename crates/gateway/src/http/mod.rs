@@ -15,7 +15,7 @@ pub use stream::HttpLimits;
 use crate::error::{ApiError, Code};
 use hyper::{Request, Response, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, future::Future, sync::Arc};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 use stream::{GuardedStream, Phase, PhaseMark};
 use tokio::{
     io::AsyncWriteExt,
@@ -106,21 +106,22 @@ async fn serve_connection<H: Handler>(
         // The framing refuses a head at its bound; hyper's own is only there for bodies.
         .max_buf_size(2 * limits.header_bytes)
         .serve_connection(stream, service);
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = connection;
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
+        ended = &mut connection => Some(ended),
         _ = stopping.wait_for(|stopping| *stopping) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
+    connection.into_parts().io.into_inner().close().await;
 }
 
 /// A refusal as bytes, for where no request was read that could be answered.

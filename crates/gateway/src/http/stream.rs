@@ -20,10 +20,14 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep},
+    time::{Instant, Sleep, sleep, timeout},
 };
+
+/// How long, and for how many bytes, a peer is heard after its last answer.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES_MAX: u64 = 4 << 20;
 
 /// Bounds of the HTTP server.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +120,16 @@ impl GuardedStream {
         let framing = Framing::new(limits);
         let (timed, writing, farewell) = (Phase::Header, None, Bytes::new());
         Self { socket, phase, limits, timed, reading, writing, framing, farewell }
+    }
+
+    /// Says what is still to be said, then reads what the peer still sends, for a moment: to
+    /// close on unread bytes resets the connection, and the answer may be lost with it (RFC 9112
+    /// §9.6).
+    pub(crate) async fn close(mut self) {
+        if self.shutdown().await.is_ok() {
+            let mut rest = (&mut self.socket).take(LINGER_BYTES_MAX);
+            timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await.ok();
+        }
     }
 
     /// Whether the time for the present phase is over.
