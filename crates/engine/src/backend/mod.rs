@@ -24,12 +24,14 @@ pub enum BackendKind {
     Scalar,
     /// 256-bit integer vectors of x86-64.
     Avx2,
+    /// 512-bit integer vectors of x86-64 with instructions for dot products.
+    Avx512Vnni,
 }
 
 impl BackendKind {
     /// Those that run on this machine, slowest first.
     pub fn available() -> Vec<Self> {
-        [Self::Scalar, Self::Avx2]
+        [Self::Scalar, Self::Avx2, Self::Avx512Vnni]
             .into_iter()
             .filter(|kind| cpu::kernels(*kind).is_some())
             .collect()
@@ -40,6 +42,7 @@ impl BackendKind {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::Avx512Vnni => "avx512-vnni",
         }
     }
 }

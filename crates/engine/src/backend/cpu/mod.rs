@@ -7,6 +7,8 @@
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod cache;
 mod kernels;
 mod linear;
@@ -42,6 +44,8 @@ pub(super) fn kernels(kind: BackendKind) -> Option<&'static dyn Kernels> {
         BackendKind::Scalar => Some(&scalar::Scalar),
         #[cfg(target_arch = "x86_64")]
         BackendKind::Avx2 if std::is_x86_feature_detected!("avx2") => Some(&avx2::Avx2),
+        #[cfg(target_arch = "x86_64")]
+        BackendKind::Avx512Vnni if avx512::is_detected() => Some(&avx512::Avx512Vnni),
         #[allow(unreachable_patterns, reason = "not on every architecture")]
         _ => None,
     }
