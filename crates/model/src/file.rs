@@ -17,7 +17,7 @@ use crate::graph::Graph;
 use crate::inspect::{at_most, check_graph, inspect};
 use crate::layout::{ChannelShape, Tensors, size, total_bytes};
 use crate::manifest::Manifest;
-use crate::model::{Model, all_tensors};
+use crate::model::{Model, RootOf, all_tensors};
 use crate::rows::Rows;
 use crate::weights::{Channels, OpWeights, RopeTable, Weights};
 
@@ -66,6 +66,14 @@ impl Model {
     /// # Errors
     /// Whatever makes it no model; memory stays within a small multiple of `bytes`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::from_bytes_with(bytes, &Weights::root)
+    }
+
+    /// As [`Model::from_bytes`], with the weight root from `root`; see [`Model::with_root`].
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`].
+    pub fn from_bytes_with(bytes: &[u8], root: &RootOf<'_>) -> Result<Self, ModelError> {
         let (header, rest) = Header::read(bytes)?;
         inspect(&header.manifest, &header.graph)?;
         let shapes = check_graph(&header.graph)?;
@@ -87,7 +95,7 @@ impl Model {
         let cos = Rows::from_data(pairs, source.i32s(count));
         let sin = Rows::from_data(pairs, source.i32s(count));
         let weights = Weights { ops, tables, rope: RopeTable { cos, sin } };
-        Self::new(header.manifest, header.graph, weights, header.preprocess)
+        Self::with_root(header.manifest, header.graph, weights, header.preprocess, root)
     }
 
     /// The canonical file.

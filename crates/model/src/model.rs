@@ -46,6 +46,9 @@ pub struct Parts {
     pub licence: Text<LICENCE_MAX>,
 }
 
+/// Computes a weight root.
+pub type RootOf<'a> = dyn Fn(&Weights, &[Tensors]) -> Digest + 'a;
+
 impl Model {
     /// A model from its parts, its manifest computed.
     ///
@@ -79,6 +82,21 @@ impl Model {
         weights: Weights,
         preprocess: Vec<u8>,
     ) -> Result<Self, ModelError> {
+        Self::with_root(manifest, graph, weights, preprocess, &Weights::root)
+    }
+
+    /// As [`Model::new`], with the weight root from `root`, which must give what [`Weights::root`]
+    /// gives: it may take the ops side by side.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn with_root(
+        manifest: Manifest,
+        graph: Graph,
+        weights: Weights,
+        preprocess: Vec<u8>,
+        root: &RootOf<'_>,
+    ) -> Result<Self, ModelError> {
         let facts = inspect(&manifest, &graph)?;
         let shapes = check_graph(&graph)?;
         let tensors = all_tensors(&graph, &shapes, manifest.max_positions);
@@ -93,7 +111,7 @@ impl Model {
         let length = u64::try_from(preprocess.len()).unwrap_or(u64::MAX);
         let limit = u64::try_from(PREPROCESS_MAX).unwrap_or(u64::MAX);
         at_most("the preprocess configuration", length, limit)?;
-        matches("the weights", weights.root(&tensors), manifest.weight_root)?;
+        matches("the weights", root(&weights, &tensors), manifest.weight_root)?;
         matches("the tables", weights.table_root(), manifest.table_root)?;
         let found = preprocess_hash(&preprocess);
         matches("the preprocess configuration", found, manifest.preprocess_hash)?;

@@ -241,23 +241,22 @@ impl Weights {
 
     /// Digests of all leaves of the weight root.
     pub fn leaves(&self, tensors: &[Tensors]) -> Vec<Digest> {
-        let mut leaves = Vec::new();
-        for op in 0..tensors.len() {
-            self.op_leaves(tensors, op, &mut leaves);
-        }
-        leaves
+        (0..tensors.len()).flat_map(|op| self.op_leaves(tensors, op)).collect()
     }
 
-    /// Adds the digests of op `op`'s leaves of the weight root.
-    fn op_leaves(&self, tensors: &[Tensors], op: usize, out: &mut Vec<Digest>) {
-        let Some((weights, tensors)) = self.ops.get(op).zip(tensors.get(op)) else { return };
+    /// Digests of op `op`'s leaves of the weight root: whoever has threads takes ops side by side.
+    pub fn op_leaves(&self, tensors: &[Tensors], op: usize) -> Vec<Digest> {
+        let Some((weights, tensors)) = self.ops.get(op).zip(tensors.get(op)) else {
+            return Vec::new();
+        };
         let block = block_of(tensors);
         let mut bytes = Vec::new();
-        for index in 0..weights.leaf_count(block) {
+        let leaf = |index| {
             bytes.clear();
             weights.write_leaf(block, index, &mut bytes);
-            out.push(hash_bytes(Domain::WeightLeaf, &bytes));
-        }
+            hash_bytes(Domain::WeightLeaf, &bytes)
+        };
+        (0..weights.leaf_count(block)).map(leaf).collect()
     }
 
     /// Bytes of op `op`'s leaf `index` of the weight root.
