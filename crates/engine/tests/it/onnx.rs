@@ -33,6 +33,17 @@ enum Style {
     /// Norms of nine ops, rows of weights behind a transposition, GELU with factors first, keys
     /// turned twice, both operands of a score scaled.
     Spread,
+    /// As `Fused`, with products and biases in one op, over rows of weights.
+    Whole,
+}
+
+/// What makes a graph another than an encoder's.
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    /// Scores are divided by another number than the root of a head's width.
+    Scale,
+    /// A position reaches only those before it.
+    Causal,
 }
 
 /// A graph under way.
@@ -40,6 +51,7 @@ struct Writer {
     graph: Vec<u8>,
     made: usize,
     style: Style,
+    flaw: Option<Flaw>,
 }
 
 impl Writer {
@@ -97,7 +109,7 @@ impl Writer {
             let (shape, data) = &tensors[&name];
             self.constant(&name, shape, data)
         });
-        if self.style == Style::Fused {
+        if self.style != Style::Spread {
             let mut epsilon = Vec::new();
             bytes(&mut epsilon, 1, b"epsilon");
             varint(&mut epsilon, 2 << 3 | 5);
@@ -119,6 +131,15 @@ impl Writer {
     fn linear(&mut self, tensors: &Tensors, name: &str, input: &str) -> String {
         let (shape, data) = &tensors[&format!("{name}.weight")];
         let (rows, columns) = (shape[0], shape[1]);
+        if self.style == Style::Whole {
+            let weight = self.constant(&format!("{name}.weight"), shape, data);
+            let (shape, data) = &tensors[&format!("{name}.bias")];
+            let bias = self.constant(&format!("{name}.bias"), shape, data);
+            let mut by_rows = Vec::new();
+            bytes(&mut by_rows, 1, b"transB");
+            integer(&mut by_rows, 3, 1);
+            return self.node("Gemm", &[input, &weight, &bias], &[by_rows]);
+        }
         let weight = if self.style == Style::Fused {
             let turned: Vec<f32> =
                 (0..data.len()).map(|at| data[at % rows * columns + at / rows]).collect();
@@ -135,7 +156,7 @@ impl Writer {
 
     fn gelu(&mut self, x: &str) -> String {
         let (one, half) = (self.number(1.0), self.number(0.5));
-        if self.style == Style::Fused {
+        if self.style != Style::Spread {
             let root = self.number(std::f32::consts::SQRT_2);
             let inner = self.node("Div", &[x, &root], &[]);
             let erf = self.node("Erf", &[&inner], &[]);
@@ -160,10 +181,12 @@ impl Writer {
         };
         let (q, k, v) = (part(self, "query"), part(self, "key"), part(self, "value"));
         let (mut q, v) = (self.transpose(&q, &[0, 2, 1, 3]), self.transpose(&v, &[0, 2, 1, 3]));
-        let scores = if self.style == Style::Fused {
+        let scores = if self.style != Style::Spread {
             let k = self.transpose(&k, &[0, 2, 3, 1]);
             let scores = self.node("MatMul", &[&q, &k], &[]);
-            let root = self.number((width as f32).sqrt());
+            let root = (width as f32).sqrt();
+            let root = if self.flaw == Some(Flaw::Scale) { 2.0 * root } else { root };
+            let root = self.number(root);
             self.node("Div", &[&scores, &root], &[])
         } else {
             let scale = self.number((width as f32).sqrt().sqrt().recip());
@@ -201,10 +224,17 @@ impl Writer {
 type Twist<'a> = &'a dyn Fn(&mut Writer);
 
 fn onnx(tensors: &Tensors, style: Style, twist: Twist<'_>) -> Vec<u8> {
-    let mut writer = Writer { graph: Vec::new(), made: 0, style };
+    flawed(tensors, style, None, twist)
+}
+
+fn flawed(tensors: &Tensors, style: Style, flaw: Option<Flaw>, twist: Twist<'_>) -> Vec<u8> {
+    let mut writer = Writer { graph: Vec::new(), made: 0, style, flaw };
     let (one, lowest) = (writer.number(1.0), writer.number(f32::MIN));
     let mask = writer.node("Sub", &[&one, "attention_mask"], &[]);
-    let mask = writer.node("Mul", &[&mask, &lowest], &[]);
+    let mut mask = writer.node("Mul", &[&mask, &lowest], &[]);
+    if flaw == Some(Flaw::Causal) {
+        mask = writer.node("Trilu", &[&mask], &[]);
+    }
     let mut x = writer.embedding(tensors);
     for block in 0..2 {
         let name = |part: &str| format!("encoder.layer.{block}.{part}");
@@ -248,11 +278,23 @@ fn reason(file: &[u8]) -> String {
 fn whatever_the_exporter_the_model_is_that_of_the_checkpoint() {
     let plain = safetensors(&tensors());
     let expected = import(&plain, Some(b"{}"), &recipe(), &mut |_, _| {}).unwrap().id();
-    for style in [Style::Fused, Style::Spread] {
+    for style in [Style::Fused, Style::Spread, Style::Whole] {
         let file = onnx(&tensors(), style, &|_| {});
         let found = import(&file, Some(b"{}"), &recipe(), &mut |_, _| {}).unwrap().id();
         assert_eq!(found, expected);
     }
+}
+
+#[test]
+fn an_attention_that_is_not_the_encoders_is_refused() {
+    let refused = |flaw| {
+        let file = flawed(&tensors(), Style::Fused, Some(flaw), &|_| {});
+        import(&file, Some(b"{}"), &recipe(), &mut |_, _| {}).unwrap_err().to_string()
+    };
+    let causal = refused(Flaw::Causal);
+    assert!(causal.contains("mask") && causal.contains("Trilu"), "{causal}");
+    let scale = refused(Flaw::Scale);
+    assert!(scale.contains("root of a head's width"), "{scale}");
 }
 
 #[test]
@@ -267,7 +309,7 @@ fn a_recipe_for_another_graph_is_refused() {
 #[test]
 fn the_first_op_that_no_pattern_covers_is_named() {
     // The last norm is the graph's output: hide it behind an op.
-    let mut writer = Writer { graph: Vec::new(), made: 0, style: Style::Fused };
+    let mut writer = Writer { graph: Vec::new(), made: 0, style: Style::Fused, flaw: None };
     let x = writer.embedding(&tensors());
     let x = writer.node("Tanh", &[&x], &[]);
     let mut output = Vec::new();
