@@ -7,4 +7,5 @@ mod random;
 mod store;
 mod support;
 mod tiny;
+mod vectors;
 mod write;
