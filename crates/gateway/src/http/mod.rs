@@ -27,14 +27,6 @@ use tokio::{
 
 /// Pause after the system refused to accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
-/// What a connection beyond the bound is told. It is closed before its request is read.
-const FULL: &str = concat!(
-    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n",
-    "retry-after: 1\r\nconnection: close\r\ncontent-length: 126\r\n\r\n",
-    r#"{"error":{"message":"too many connections","type":"server_error","code":"overloaded","#,
-    r#""param":null,"hint":"retry in a second"}}"#
-);
-
 /// Answers requests; shared by all connections.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// The answer to one request.
@@ -66,7 +58,8 @@ pub(crate) async fn serve<H: Handler>(
         };
         if connections.len() >= limits.connections {
             // The socket's buffer takes these few bytes at once or they are not sent at all.
-            let telling = socket.write_all(FULL.as_bytes());
+            let told = refused(&full());
+            let telling = socket.write_all(&told);
             timeout(std::time::Duration::from_millis(1), telling).await.ok();
             continue;
         }
@@ -124,12 +117,19 @@ async fn serve_connection<H: Handler>(
     connection.into_parts().io.into_inner().close().await;
 }
 
+/// What a connection beyond the bound is told. It is closed before its request is read.
+fn full() -> ApiError {
+    ApiError::new(Code::Overloaded, "too many connections", "retry in a second")
+}
+
 /// A refusal as bytes, for where no request was read that could be answered.
 fn refused(error: &ApiError) -> Vec<u8> {
     let (status, body) = (error.status(), error.body().to_string());
     let length = body.len();
+    let seconds = error.retry_after_s().filter(|seconds| *seconds > 0);
+    let retry = seconds.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{retry}connection: close\r\n\
          content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()

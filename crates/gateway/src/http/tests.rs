@@ -210,7 +210,9 @@ async fn a_connection_beyond_the_bound_is_told_so() {
 
 #[test]
 fn what_a_connection_beyond_the_bound_is_told_is_an_error_object() {
-    let (head, body) = FULL.split_once("\r\n\r\n").unwrap();
+    let told = String::from_utf8(refused(&full())).unwrap();
+    assert!(told.contains("retry-after: 1\r\n"), "{told}");
+    let (head, body) = told.split_once("\r\n\r\n").unwrap();
     assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
     let value: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(value["error"]["code"], "overloaded");
