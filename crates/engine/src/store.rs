@@ -207,7 +207,7 @@ impl Store {
         self.load(name)
     }
 
-    /// Reads a model while its tokenizer is made beside it: each takes about as long.
+    /// Reads a model while its tokenizer is made beside it, in less time.
     fn read(&self, entry: &Entry) -> Result<(Model, Preprocess), StoreError> {
         let path = self.path(entry);
         if !path.is_file() {
@@ -240,7 +240,7 @@ impl Store {
     }
 }
 
-/// The weight root, its ops hashed by all cores: one core takes a third of a start for it.
+/// The weight root, its ops hashed by all cores.
 fn root(weights: &Weights, tensors: &[Tensors]) -> Digest {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(tensors.len());
     let next = AtomicUsize::new(0);

@@ -1,13 +1,12 @@
 //! Conformance vectors of the models that the catalogue fetches: what they gave when version 1 of
 //! the arithmetic was frozen, they give for ever.
 
-use crate::support::engines;
+use crate::support::{engines, go_on};
 use engine::store::Store;
 use engine::{Job, Sampling};
 use expect_test::expect_file;
 use model::{Output, commit};
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 
 /// Longest input, and how many tokens are given.
 const INPUT: u32 = 96;
@@ -30,7 +29,7 @@ fn vectors(name: &str) -> String {
         {
             let ids = ids(length);
             let job = Job { ids: &ids, sampling, seed, max_tokens: GIVEN, stop: &[] };
-            let run = engine.generate(&job, &mut |_| ControlFlow::Continue(())).unwrap();
+            let run = engine.generate(&job, &mut go_on).unwrap();
             let salt = crypto::Salt::new([7; 32]);
             let output = commit::output_commit(&salt, &run.output);
             writeln!(text, "\ninput {length}, seed {seed}, given {}", run.n_out).unwrap();

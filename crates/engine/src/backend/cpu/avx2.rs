@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm256_setzero_si256, _mm256_storeu_si256,
 };
 
-use super::kernels::{Kernels, LANES, Lanes, NormRow, Residual, TILE_ROWS};
+use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Residual, TILE_ROWS};
 use super::memory::Window;
 use super::rowwise::row_kernels;
 
@@ -91,9 +91,6 @@ fn tiles<T: Operand>(panel: &[T], rows: &[&[i16]], out: &mut [i32], stride: usiz
         }
     }
 }
-
-/// How far ahead weights are asked for, in bytes: what memory delivers in its own latency.
-const AHEAD: usize = 4_096;
 
 /// Products of a panel with `M` rows.
 #[target_feature(enable = "avx2")]

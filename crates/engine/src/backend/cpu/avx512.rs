@@ -11,15 +11,12 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
-use super::kernels::{Kernels, LANES, Lanes, NormRow, Residual};
+use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Residual};
 use super::memory::Window;
 use super::rowwise::row_kernels;
 
 /// Rows whose sums stay in registers at once: twice those of 256-bit vectors.
 const TILE_ROWS: usize = 12;
-
-/// How far ahead weights are asked for, in bytes: what memory delivers in its own latency.
-const AHEAD: usize = 4_096;
 
 /// Whether this processor has all that these kernels use.
 pub(crate) fn is_detected() -> bool {

@@ -15,6 +15,10 @@ pub(crate) const LANES: usize = 16;
 /// Input rows whose sums stay in registers at once.
 pub(crate) const TILE_ROWS: usize = 6;
 
+/// How far ahead weights are asked for, in bytes: what memory delivers in its own latency.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const AHEAD: usize = 4_096;
+
 /// One number per channel of a panel.
 pub(crate) type Lanes = [i32; LANES];
 
