@@ -115,4 +115,8 @@ domains! {
     KeyFile = "key-file.1",
     /// A snapshot of the state.
     Snapshot = "snapshot.1",
+    /// What one re-execution of a request found.
+    Finding = "finding.1",
+    /// An auditor's commitment to what it found.
+    FindingCommit = "finding-commit.1",
 }

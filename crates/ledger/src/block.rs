@@ -4,7 +4,8 @@
 //! - B1 A block is applied whole or not at all; a transaction that fails leaves only its fee
 //!   and nonce.
 //! - B2 A block holds at most `block.bytes` bytes and `block.transactions` transactions. At
-//!   least half of the bytes are for payments: nothing else takes more than the rest.
+//!   least half of the bytes are for payments: nothing else takes more than the rest, disputes
+//!   at most three tenths.
 //! - B3 No transaction of another chain, of an earlier time or valid for too long enters a
 //!   block: its proposer could see that.
 //! - B4 The order of modules at the begin and the end of a block is one list each.
@@ -16,7 +17,7 @@
 use crate::{
     accounts, clock,
     context::{Context, Sender},
-    credits,
+    credits, disputes,
     error::{Broken, Failure, Rejection},
     event::Event,
     models,
@@ -158,6 +159,14 @@ pub enum BlockError {
         /// Why.
         error: transaction::Error,
     },
+    /// B2.
+    #[error("{bytes} bytes of disputes exceed their share of a block, {limit}")]
+    DisputesTooLarge {
+        /// In the block.
+        bytes: usize,
+        /// Three tenths of the block.
+        limit: usize,
+    },
     /// The state contradicts itself: the node must stop.
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -187,6 +196,7 @@ impl From<Corrupt> for BlockError {
 /// [`Broken`] if the state is damaged.
 pub fn next_deadline(state: &impl Read) -> Result<Option<Millis>, Broken> {
     let waits = !state.scan(&payments::DRAWS, &(), 1)?.is_empty()
+        || !state.scan(&disputes::CLOSING, &(), 1)?.is_empty()
         || !state.scan(&credits::PAYOUTS, &(), 1)?.is_empty();
     if waits {
         return Ok(Some(clock::now(state)?.clock));
@@ -194,8 +204,10 @@ pub fn next_deadline(state: &impl Read) -> Result<Option<Millis>, Broken> {
     let unbonding = state.scan(&staking::UNBONDING, &(), 1)?.pop().map(|((due, _), _)| due);
     let expiry = state.scan(&payments::ALLOCATION_EXPIRIES, &(), 1)?.pop();
     let claim = state.scan(&payments::DUE, &(), 1)?.pop();
+    let line = state.scan(&disputes::DUE, &(), 1)?.pop();
     let due = [unbonding, expiry.map(|(key, ())| key.0), claim.map(|(key, ())| key.0)];
-    Ok(due.into_iter().flatten().min())
+    let due = due.into_iter().chain([line.map(|(key, ())| key.0)]);
+    Ok(due.flatten().min())
 }
 
 type Step = fn(&mut Context<'_>) -> Result<(), Failure>;
@@ -203,9 +215,10 @@ type Step = fn(&mut Context<'_>) -> Result<(), Failure>;
 /// B4: what happens before the transactions.
 const BEGIN: [Step; 2] = [credits::apply::begin_block, payments::apply::begin_block];
 
-/// B4: what happens after them. Payouts come first, so that what falls due in this block is
-/// paid by it.
-const END: [Step; 3] = [payments::apply::end_block, staking::apply::end_block, clock::end];
+/// B4: what happens after them. Verdicts come first, so that nothing is paid that they hold;
+/// then payouts, so that what falls due in this block is paid by it.
+const END: [Step; 4] =
+    [disputes::apply::end_block, payments::apply::end_block, staking::apply::end_block, clock::end];
 
 /// Applies a block to a state, or says why it is invalid. The state itself is not changed: the
 /// caller commits the writes once the block is final.
@@ -276,6 +289,7 @@ fn dispatch(ctx: &mut Context<'_>, sender: &Sender, call: &Call) -> Result<(), F
         Call::Staking(tx) => staking::apply::apply(ctx, sender, tx),
         Call::Models(tx) => models::apply::apply(ctx, sender, tx),
         Call::Payments(tx) => payments::apply::apply(ctx, sender, tx),
+        Call::Disputes(tx) => disputes::apply::apply(ctx, sender, tx),
     }
 }
 
@@ -306,11 +320,12 @@ struct Space {
     transactions: usize,
     bytes: usize,
     rest_bytes: usize,
+    dispute_bytes: usize,
 }
 
 impl Space {
     const fn new() -> Self {
-        Self { transactions: 0, bytes: 0, rest_bytes: 0 }
+        Self { transactions: 0, bytes: 0, rest_bytes: 0, dispute_bytes: 0 }
     }
 
     /// Takes the place of one more transaction, or says why there is none.
@@ -329,7 +344,16 @@ impl Space {
         if bytes > limit {
             return Err(BlockError::TooManyBytes { bytes, limit });
         }
-        if authorized.get().call.traffic() == Traffic::Rest {
+        let traffic = authorized.get().call.traffic();
+        let mut dispute_bytes = self.dispute_bytes;
+        if traffic == Traffic::Disputes {
+            dispute_bytes = dispute_bytes.saturating_add(authorized.bytes());
+            let limit = (limit / 10).saturating_mul(3);
+            if dispute_bytes > limit {
+                return Err(BlockError::DisputesTooLarge { bytes: dispute_bytes, limit });
+            }
+        }
+        if traffic != Traffic::Payments {
             let rest_limit = limit / 2;
             let rest_bytes = self.rest_bytes.saturating_add(authorized.bytes());
             if rest_bytes > rest_limit {
@@ -337,6 +361,7 @@ impl Space {
             }
             self.rest_bytes = rest_bytes;
         }
+        self.dispute_bytes = dispute_bytes;
         (self.transactions, self.bytes) = (count, bytes);
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! carries the figures; a state that contradicts itself is [`Broken`], which no sender can
 //! cause and after which nothing may be signed. Never here: a panic, a retry.
 
-use crate::{accounts, credits, models, payments, staking, store::Corrupt, transaction};
+use crate::{accounts, credits, disputes, models, payments, staking, store::Corrupt, transaction};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use units::Overflow;
@@ -43,6 +43,9 @@ pub enum Rejection {
     /// A rule of `payments`.
     #[error(transparent)]
     Payments(#[from] payments::Error) = 5,
+    /// A rule of `disputes`.
+    #[error(transparent)]
+    Disputes(#[from] disputes::Error) = 6,
     /// An amount so large that a sum with it does not fit.
     #[error("an amount of the transaction is too large to be counted with; lower it")]
     Overflow = 255,

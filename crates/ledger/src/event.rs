@@ -3,7 +3,7 @@
 //! Rules: an event states a fact that the state alone would not show; its number never
 //! changes its meaning. Never here: anything a rule reads.
 
-use crate::{accounts, credits, models, payments, staking};
+use crate::{accounts, credits, disputes, models, payments, staking};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ pub enum Event {
     Models(models::Event) = 4,
     /// Of `payments`.
     Payments(payments::Event) = 5,
+    /// Of `disputes`.
+    Disputes(disputes::Event) = 6,
 }
 
 macro_rules! from_module {
@@ -36,5 +38,5 @@ macro_rules! from_module {
 }
 from_module!(
     accounts => Accounts, credits => Credits, staking => Staking, models => Models,
-    payments => Payments
+    payments => Payments, disputes => Disputes
 );

@@ -4,7 +4,7 @@
 //! first; tests, the simulator and devnet run it after each block. Never here: a repair.
 
 use crate::{
-    accounts, credits,
+    accounts, credits, disputes,
     error::Broken,
     models, payments, staking,
     store::{Key, Read, State, Table},
@@ -41,6 +41,7 @@ pub fn check(state: &State) -> Result<Findings, Broken> {
     staking::invariants::check(state, &mut findings)?;
     models::invariants::check(state, &mut findings)?;
     payments::invariants::check(state, &mut findings)?;
+    disputes::invariants::check(state, &mut findings)?;
     Ok(findings)
 }
 

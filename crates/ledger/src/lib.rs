@@ -16,6 +16,7 @@
 //! - [`staking`]: operators, box keys, bonds, unbonding.
 //! - [`models`]: the registry and its machine gate.
 //! - [`payments`]: deposits, allocations, lanes, vouchers, claims; all messages of a request.
+//! - [`disputes`]: whether a signed receipt is wrong, down to one executed step.
 //!
 //! Each has the same files: `mod` (rules), `schema` (what others may see), `state` (records),
 //! `apply` (transactions and block steps), `math` (formulas), `invariants`, `tests`.
@@ -47,6 +48,7 @@ pub mod clock;
 mod context;
 pub mod credits;
 mod decimal;
+pub mod disputes;
 pub mod error;
 pub mod event;
 pub mod genesis;

@@ -4,7 +4,7 @@
 //! outside its bounds is refused at genesis, so that no rule meets a nonsensical number; the
 //! fee of each kind of transaction covers its bounded cost. Never here: a rule.
 
-use crate::{accounts, credits, models, payments, staking};
+use crate::{accounts, credits, disputes, models, payments, staking};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use units::{BasisPoints, Millis};
@@ -69,6 +69,8 @@ pub struct Params {
     pub models: models::Params,
     /// Of module `payments`.
     pub payments: payments::Params,
+    /// Of module `disputes`.
+    pub disputes: disputes::Params,
 }
 
 /// Size and pace of blocks.
@@ -151,7 +153,12 @@ impl Params {
             draw_delay: 4,
         };
         let staking = staking::Params { unbonding: Millis::new(60 * SECOND), ..Default::default() };
-        Self { windows, staking, ..Self::default() }
+        let disputes = disputes::Params {
+            clock: Millis::new(20 * SECOND),
+            clock_max: Millis::new(600 * SECOND),
+            ..Default::default()
+        };
+        Self { windows, staking, disputes, ..Self::default() }
     }
 
     /// Holds every parameter against its bounds, and those that depend on each other.
@@ -185,6 +192,7 @@ impl Params {
         within_ms("staking.unbonding", self.staking.unbonding, least, quarter)?;
         self.staking.check()?;
         self.models.check()?;
-        self.payments.check()
+        self.payments.check()?;
+        self.disputes.check()
     }
 }

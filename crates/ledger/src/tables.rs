@@ -7,6 +7,10 @@ pub use crate::{
     accounts::schema::{ACCOUNTS, POTS, SESSIONS, SUPPLY},
     clock::{NOW, SEEDS},
     credits::schema::{HOLDINGS, PAYOUTS, PRICE, QUEUE, TOTALS},
+    disputes::schema::{
+        CHALLENGERS, CLOSING, DISPUTES, DUE as LINES_DUE, FINDINGS, FORGET, LINES, LOADS,
+        VERDICT_COUNT, VERDICTS,
+    },
     models::schema::{GRAPHS, MANIFESTS, MODELS, NAMES, PUBLISHERS, WEIGHTS},
     payments::schema::{
         ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWS, DUE, LANES, READY,
@@ -59,6 +63,16 @@ pub const ALL: &[TableInfo] = &[
     READY.info(),
     DUE.info(),
     CLAIMED.info(),
+    DISPUTES.info(),
+    LINES.info(),
+    LINES_DUE.info(),
+    FINDINGS.info(),
+    LOADS.info(),
+    CHALLENGERS.info(),
+    VERDICTS.info(),
+    VERDICT_COUNT.info(),
+    CLOSING.info(),
+    FORGET.info(),
 ];
 
 /// The table a key belongs to.

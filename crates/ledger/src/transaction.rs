@@ -11,7 +11,9 @@
 //!
 //! Never here: what a call does.
 
-use crate::{accounts, credits, models, params::Params, payments, staking, verifier::Signatures};
+use crate::{
+    accounts, credits, disputes, models, params::Params, payments, staking, verifier::Signatures,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{AccountId, ChainId, Digest, Domain, PublicKey, Signature, hash_of};
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,8 @@ pub enum Call {
     Models(models::Tx) = 4,
     /// Deposits, allocations, claims.
     Payments(payments::Tx) = 5,
+    /// Challenges of receipts, and their moves.
+    Disputes(disputes::Tx) = 6,
 }
 
 /// A share of every block that one kind of traffic cannot take from another.
@@ -49,6 +53,8 @@ pub enum Call {
 pub enum Traffic {
     /// Coin, credits, payments: at least half of a block is theirs.
     Payments,
+    /// Challenges and moves: at most three tenths.
+    Disputes,
     /// Everything else.
     Rest,
 }
@@ -66,6 +72,7 @@ impl Call {
             Self::Staking(tx) => Ok(tx.fee(&params.staking)),
             Self::Models(tx) => tx.fee(&params.models),
             Self::Payments(tx) => tx.fee(&params.payments),
+            Self::Disputes(tx) => Ok(tx.fee(&params.disputes)),
         }
     }
 
@@ -74,6 +81,7 @@ impl Call {
     pub const fn traffic(&self) -> Traffic {
         match self {
             Self::Accounts(_) | Self::Credits(_) | Self::Payments(_) => Traffic::Payments,
+            Self::Disputes(_) => Traffic::Disputes,
             Self::Staking(_) | Self::Models(_) => Traffic::Rest,
         }
     }
@@ -85,6 +93,7 @@ impl Call {
         match self {
             Self::Payments(tx) => tx.allows_session(),
             Self::Staking(tx) => tx.allows_session(),
+            Self::Disputes(tx) => tx.allows_session(),
             Self::Accounts(_) | Self::Credits(_) | Self::Models(_) => false,
         }
     }

@@ -54,11 +54,13 @@ pub enum Pot {
     Validators = 6,
     /// Share of the take for insurance.
     Insurance = 7,
+    /// `disputes`: bonds of challengers.
+    DisputeBonds = 8,
 }
 
 impl Pot {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Remint,
         Self::Stability,
         Self::Bonds,
@@ -67,6 +69,7 @@ impl Pot {
         Self::Treasury,
         Self::Validators,
         Self::Insurance,
+        Self::DisputeBonds,
     ];
 }
 
