@@ -36,4 +36,5 @@ pub use error::{Crashed, KeyError, ReplayError, StartError};
 pub use journal::JournalError;
 pub use keys::ValidatorKeys;
 pub use node::{Chain, start};
+pub use ports::Models;
 pub use replay::{Replayed, replay};

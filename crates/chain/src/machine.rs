@@ -117,7 +117,14 @@ impl Machine {
     ) -> Self {
         let published = watch::Sender::new(head.header.height);
         let inner = Inner { state, head: Arc::new(head), pending: BTreeMap::new() };
-        Self { anchor, archive, mempool, models: Models, inner: RwLock::new(inner), published }
+        Self {
+            anchor,
+            archive,
+            mempool,
+            models: Models::default(),
+            inner: RwLock::new(inner),
+            published,
+        }
     }
 
     pub(crate) const fn anchor(&self) -> &ChainAnchor {

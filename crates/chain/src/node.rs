@@ -305,7 +305,8 @@ pub(crate) fn load(
     first: &Block,
 ) -> Result<Machine, StartError> {
     let (journal, base) = Journal::open(dir)?;
-    let ports = Ports { verifier: &Models, signatures: &Ed25519 };
+    let models = Models::default();
+    let ports = Ports { verifier: &models, signatures: &Ed25519 };
     let mut state = match base.state {
         Some(state) => state,
         None => State::from_genesis(genesis, anchor.chain_id(), &ports)?,

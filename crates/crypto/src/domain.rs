@@ -117,6 +117,4 @@ domains! {
     Snapshot = "snapshot.1",
     /// What one re-execution of a request found.
     Finding = "finding.1",
-    /// An auditor's commitment to what it found.
-    FindingCommit = "finding-commit.1",
 }

@@ -1,6 +1,6 @@
 //! What the digests, keys and trees promise.
 
-use crate::merkle::{self, BadProof, RangeProof};
+use crate::merkle::{self, BadProof, PrefixProof, RangeProof};
 use crate::merkle_sum::{BadLeaves, Leaf, SumPath, SumTree};
 use crate::{
     AccountId, BadSignature, Digest, Domain, OperatorId, PublicKey, Salt, SecretKey, Seed,
@@ -209,6 +209,57 @@ fn totals_that_overflow_are_refused() {
     let mut all = sum_leaves(2);
     all[0].fee = Credit::MAX;
     assert!(matches!(SumTree::new(&all).unwrap_err(), BadLeaves::Overflow(_)));
+}
+
+/// Levels of every round of a bisection in these tests.
+const LEVELS: u32 = 4;
+
+#[test]
+fn the_parts_below_a_top_follow_from_the_count_and_join_to_it_again() {
+    for count in 0..300 {
+        let all = leaves(count);
+        let widths = merkle::widths(count, LEVELS);
+        let tops = merkle::tops(&all, LEVELS);
+        assert_eq!(widths.len(), tops.len());
+        assert!(tops.len() <= 16);
+        let mut rest = all.as_slice();
+        for (width, top) in widths.iter().zip(&tops) {
+            let (part, after) = rest.split_at(usize::try_from(*width).unwrap());
+            assert_eq!(merkle::tops(part, 0), [*top], "{count} leaves");
+            rest = after;
+        }
+        assert!(rest.is_empty(), "{count} leaves");
+        let top = merkle::join(count, LEVELS, &tops).unwrap();
+        assert_eq!(merkle::bind(count, &top), merkle::root(&all), "{count} leaves");
+        let short = tops.get(1..).unwrap_or_default();
+        assert_eq!(merkle::join(count, LEVELS, short), Err(BadProof::Length));
+        let long = [tops.as_slice(), &[merkle::leaf(b"more")]].concat();
+        assert_eq!(merkle::join(count, LEVELS, &long), Err(BadProof::Length));
+    }
+}
+
+#[test]
+fn a_beginning_is_proven_at_every_length_and_nothing_else_is() {
+    let all = leaves(45);
+    let top = |leaves: &[_]| merkle::tops(leaves, 0)[0];
+    for count in 1..=45_u64 {
+        let proof = PrefixProof::new(&all, count).unwrap();
+        let first = top(&all[..usize::try_from(count).unwrap()]);
+        assert_eq!(proof.verify(&first, count, 45), Ok(top(&all)), "{count}");
+        let other = merkle::leaf(b"other");
+        assert_eq!(proof.verify(&other, count, 45), Err(BadProof::Root));
+        for (count, all) in [(0, 45), (46, 45), (count, count - 1)] {
+            assert_eq!(proof.verify(&first, count, all), Err(BadProof::Range));
+        }
+        // Another length needs other parts, or gives another top: the root binds the count.
+        for length in (1..=60).filter(|length| *length != 45 && *length >= count) {
+            let shown = proof.verify(&first, count, length);
+            let root = shown.map(|top| merkle::bind(length, &top));
+            assert_ne!(root, Ok(merkle::root(&all)), "{count} of {length}");
+        }
+    }
+    assert_eq!(PrefixProof::new(&all, 0), Err(BadProof::Range));
+    assert_eq!(PrefixProof::new(&all, 46), Err(BadProof::Range));
 }
 
 proptest! {

@@ -4,7 +4,7 @@
 
 #![allow(clippy::disallowed_types, reason = "a bench measures time")]
 
-#[path = "../src/testing.rs"]
+#[path = "../src/testing/mod.rs"]
 mod testing;
 
 use core::hint::black_box;

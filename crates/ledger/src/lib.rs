@@ -57,6 +57,7 @@ mod key;
 pub mod models;
 pub mod params;
 pub mod payments;
+mod selection;
 pub mod snapshot;
 pub mod staking;
 pub mod store;
@@ -66,14 +67,12 @@ mod testing;
 pub mod transaction;
 pub mod verifier;
 
-pub use block::{
-    Applied, BlockError, Env, Outcome, Readiness, Status, apply_block, next_deadline, select,
-    triage,
-};
+pub use block::{Applied, BlockError, Env, Outcome, Status, apply_block, next_deadline};
 pub use error::{Broken, Failure, Rejection};
 pub use event::Event;
 pub use genesis::{Genesis, GenesisError};
 pub use params::Params;
+pub use selection::{Readiness, select, triage};
 pub use store::{Read, State, Table, View, Writes};
 pub use transaction::{Authorized, Call, SignedTransaction, Transaction};
 pub use verifier::{Ed25519, ModelFacts, ModelRejected, Ports, Reach, Signatures, Task, Verifier};

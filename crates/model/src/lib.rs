@@ -51,5 +51,5 @@ pub use graph::{Graph, Op, Reach, ValueId, WeightType};
 pub use inspect::{Facts, Task, inspect, inspect_bytes, work_units};
 pub use manifest::Manifest;
 pub use model::{Model, Parts, RootOf, preprocess_hash};
-pub use run::{Finish, Job, Output, Run, Sampling, finish};
+pub use run::{Finish, Job, Output, Run, Sampling, finish, is_full};
 pub use weights::{Channel, Channels, OpWeights, RopeTable, Weights};

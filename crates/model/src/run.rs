@@ -121,12 +121,16 @@ pub fn finish(
     n_out: u32,
     token: u32,
 ) -> Option<Finish> {
+    let n_in = u32::try_from(job.ids.len()).unwrap_or(u32::MAX);
     if stop.contains(&token) || job.stop.contains(&token) {
         return Some(Finish::Stop);
     }
-    let n_in = u32::try_from(job.ids.len()).unwrap_or(u32::MAX);
+    is_full(facts, n_in, job.max_tokens, n_out).then_some(Finish::Length)
+}
+
+/// Whether `n_out` tokens are all that a run may give.
+pub fn is_full(facts: &Facts, n_in: u32, max_tokens: u32, n_out: u32) -> bool {
     // The token just given would stand at this position if it were fed back.
     let next = n_in.saturating_add(n_out).saturating_sub(1);
-    let full = n_out >= job.max_tokens || next >= facts.max_positions;
-    full.then_some(Finish::Length)
+    n_out >= max_tokens || next >= facts.max_positions
 }

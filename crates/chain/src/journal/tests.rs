@@ -38,7 +38,8 @@ fn state() -> State {
         params: ledger::Params::default(),
     };
     let chain = crypto::ChainId::new(crypto::Digest::ZERO);
-    let ports = ledger::Ports { verifier: &crate::ports::Models, signatures: &ledger::Ed25519 };
+    let models = crate::ports::Models::default();
+    let ports = ledger::Ports { verifier: &models, signatures: &ledger::Ed25519 };
     State::from_genesis(&genesis, chain, &ports).unwrap()
 }
 

@@ -1,12 +1,12 @@
 //! Whole blocks: order, bounds, time, seeds, the proposer's choice.
 
 use crate::testing::{
-    PORTS, World, account, coins, deposit, grant, register_call, seed, sign, transfer,
+    PORTS, World, account, coins, deposit, digest, grant, register_call, seed, sign, transfer,
 };
 use crypto::{ChainId, Digest};
 use ledger::{
     Authorized, BlockError, Ed25519, Read, Rejection, Status, Transaction, View, apply_block,
-    block, next_deadline, select, staking, tables, transaction, triage,
+    disputes, next_deadline, select, staking, tables, transaction, triage,
 };
 use units::{Coin, Credit, Height, Millis, Nonce, Round};
 
@@ -223,6 +223,37 @@ fn b2_what_is_no_payment_takes_at_most_half_of_a_block() {
 }
 
 #[test]
+fn b2_disputes_take_at_most_three_tenths_of_a_block() {
+    let world = World::new();
+    let play = |number: u32| {
+        let bytes = ledger::bytes::Bytes::new(vec![7; 8 << 10]).unwrap();
+        let play = disputes::moves::Move::Open { bytes };
+        ledger::Call::Disputes(disputes::Tx::Play { receipt: digest("r"), line: number, play })
+    };
+    let limit = (4 << 20) / 10 * 3;
+    let many: Vec<_> =
+        (0..200).map(|n| world.authorized("olga", "olga", n.into(), play(n))).collect();
+    let payment = world.authorized("alice", "alice", 0, transfer("bob", coins(1)));
+    let result = apply_block(&world.state, &world.env(500), &many, &PORTS);
+    assert!(matches!(result, Err(BlockError::TooManyDisputes { .. })), "{result:?}");
+    let candidates: Vec<_> = many.iter().chain([&payment]).collect();
+    let chosen = select(&world.state, &candidates).unwrap();
+    assert!(chosen.contains(&200));
+    let bytes = chosen.iter().filter(|at| **at < 200).fold(0, |sum, at| sum + many[*at].bytes());
+    assert!(bytes <= limit && bytes + many[0].bytes() > limit, "{bytes}");
+
+    let world = narrow(10);
+    let small = |n: u64| {
+        let play = disputes::moves::Move::Split { parts: Default::default() };
+        let call = disputes::Tx::Play { receipt: digest("r"), line: 0, play };
+        world.authorized("olga", "olga", n, ledger::Call::Disputes(call))
+    };
+    let four: Vec<_> = (0..4).map(small).collect();
+    let result = apply_block(&world.state, &world.env(500), &four, &PORTS);
+    assert!(matches!(result, Err(BlockError::TooManyDisputes { count: 4, .. })), "{result:?}");
+}
+
+#[test]
 fn b5_senders_take_turns_and_nonces_keep_their_order() {
     let world = narrow(6);
     let of = |name: &str, ahead| world.authorized(name, name, ahead, transfer("bob", coins(1)));
@@ -271,8 +302,8 @@ fn triage_tells_what_can_come_next_later_and_never() {
         transaction.nonce = Nonce::new(nonce);
         triage(&world.state, &transaction)
     };
-    assert_eq!(with(1), Ok(block::Readiness::Next));
-    assert_eq!(with(5), Ok(block::Readiness::Later));
+    assert_eq!(with(1), Ok(ledger::Readiness::Next));
+    assert_eq!(with(5), Ok(ledger::Readiness::Later));
     let wrong = transaction::Error::WrongNonce { given: Nonce::new(0), expected: Nonce::new(1) };
     assert_eq!(with(0), Err(wrong.into()));
     let unknown = world.signed("nobody", "nobody", 0, transfer("bob", coins(1))).transaction;

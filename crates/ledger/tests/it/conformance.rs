@@ -9,7 +9,7 @@ use crate::samples::{all, calls, events};
 use borsh::BorshDeserialize;
 use crypto::{Domain, hash_bytes};
 use ledger::{
-    Call, Event, Rejection, Status, accounts, credits, models, payments, staking, tables,
+    Call, Event, Rejection, Status, accounts, credits, disputes, models, payments, staking, tables,
     transaction,
 };
 use std::collections::BTreeSet;
@@ -54,6 +54,12 @@ fn enums() -> Vec<(&'static str, Vec<u8>)> {
         ("payments event", numbers::<payments::Event>(&[])),
         ("payments error", numbers::<payments::Error>(&[])),
         ("payments stage", numbers::<payments::Stage>(&[])),
+        ("disputes tx", numbers::<disputes::Tx>(&[])),
+        ("disputes move", numbers::<disputes::moves::Move>(&[])),
+        ("disputes event", numbers::<disputes::Event>(&[])),
+        ("disputes error", numbers::<disputes::Error>(&[])),
+        ("disputes phase", numbers::<disputes::Phase>(&[])),
+        ("disputes cause", numbers::<disputes::Cause>(&[])),
         ("message finish", numbers::<payments::messages::Finish>(&[])),
         ("message tier", numbers::<payments::messages::Tier>(&[])),
         ("message audit mode", numbers::<payments::messages::AuditMode>(&[])),

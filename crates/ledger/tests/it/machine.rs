@@ -100,6 +100,7 @@ fn kind(call: &Call) -> String {
         Call::Staking(tx) => format!("{tx:?}"),
         Call::Models(tx) => format!("{tx:?}"),
         Call::Payments(tx) => format!("{tx:?}"),
+        Call::Disputes(tx) => format!("{tx:?}"),
     };
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }

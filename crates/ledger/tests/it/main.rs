@@ -1,7 +1,7 @@
 //! The ledger from outside: whole blocks, hostile bytes, random histories beside a naive twin,
 //! frozen encodings, snapshots.
 
-#[path = "../../src/testing.rs"]
+#[path = "../../src/testing/mod.rs"]
 mod testing;
 
 mod block;

@@ -9,6 +9,9 @@ use ledger::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Disputes have games of their own; random histories hold none.
+const NO_GAMES: &str = "the generator plays no disputes";
+
 /// What becomes of a transaction: the name of the rule's error, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -122,6 +125,7 @@ impl Twin {
             Call::Staking(call) => self.staking(tx, call),
             Call::Models(call) => self.models(tx, call),
             Call::Payments(call) => self.payments(tx, call),
+            Call::Disputes(_) => unreachable!("{NO_GAMES}"),
         };
         match result {
             Ok(()) => Fate::Applied,
@@ -159,6 +163,7 @@ impl Twin {
                 let lanes = claim.lanes.len() as u128 * p.payments.claim_lane_fee.get();
                 return p.payments.claim_fee.get() + lanes;
             }
+            Call::Disputes(_) => unreachable!("{NO_GAMES}"),
         };
         fee.get()
     }

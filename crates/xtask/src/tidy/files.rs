@@ -95,8 +95,9 @@ fn functions(file: &File, lines: &[&str], findings: &mut Findings) {
             || words.starts_with("pub(crate) async fn ")
             || words.starts_with("pub const fn ")
             || words.starts_with("unsafe fn ");
-        if !opens || words.ends_with(';') {
-            continue;
+        let first = lines[start..].iter().find(|line| line.ends_with(['{', ';', '}']));
+        if !opens || first.is_some_and(|line| line.ends_with(';')) {
+            continue; // A declaration has no body.
         }
         let closing = format!("{}}}", " ".repeat(indent));
         let length = lines[start..].iter().position(|line| *line == closing).unwrap_or(0) + 1;

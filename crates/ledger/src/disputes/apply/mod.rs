@@ -7,7 +7,7 @@ mod play;
 
 pub(crate) use due::end_block;
 #[allow(unused_imports, reason = "for the rules of higher modules that name challengers")]
-pub(crate) use open::{Backing, open};
+pub(crate) use open::{Backing, disputed, open};
 
 use super::schema::Tx;
 use crate::{

@@ -121,8 +121,12 @@ pub(super) fn miscount(
     lines::convict(ctx, reporter, receipt, record, Cause::WrongLength)
 }
 
-/// The record of a receipt: the one there is, or a new one (R1).
-fn disputed(ctx: &Context<'_>, receipt: Digest, subject: &Subject) -> Result<Dispute, Failure> {
+/// The record of a receipt: the one there is, or a new one (R1). Nothing is written.
+pub(crate) fn disputed(
+    ctx: &Context<'_>,
+    receipt: Digest,
+    subject: &Subject,
+) -> Result<Dispute, Failure> {
     let mut record = match dispute(ctx, &receipt)? {
         Some(known) => known,
         None => check_subject(ctx, subject)?,

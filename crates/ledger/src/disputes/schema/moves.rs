@@ -9,7 +9,7 @@ use crate::{
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{
-    Digest, Domain, OperatorId, Salt, Signed, hash_of,
+    Digest, Salt, Signed,
     merkle::{PrefixProof, RangeProof},
     merkle_sum::SumPath,
 };
@@ -63,15 +63,6 @@ pub struct Finding {
     pub n_out: u32,
     /// Why it ended; of a cancelled answer of equal length also `cancelled`.
     pub finish: Finish,
-}
-
-impl Finding {
-    /// What an auditor commits to before it shows its finding: bound to its own name and salt, so
-    /// that nobody gains by copying it.
-    #[must_use]
-    pub fn commitment(&self, auditor: &OperatorId, salt: &Digest) -> Digest {
-        hash_of(Domain::FindingCommit, &(self, auditor, salt))
-    }
 }
 
 /// One party's part of a round: the tops some levels below a node that both differ in.

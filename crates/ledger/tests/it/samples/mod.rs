@@ -1,5 +1,7 @@
 //! One value of every message, transaction kind, event, record and key, always the same.
 
+mod disputes;
+
 use crate::testing::{account, digest, key, operator_of, public, seed};
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{ChainId, Domain, ModelId, merkle_sum::Sums};
@@ -232,6 +234,9 @@ pub(crate) fn calls() -> Vec<Call> {
         Call::Payments(P::Extend { allocation: 4, limit: credits, expires }),
         Call::Payments(P::FileClaim(claim())),
     ]
+    .into_iter()
+    .chain(disputes::calls())
+    .collect()
 }
 
 /// A signed transaction around a call.
@@ -295,6 +300,7 @@ pub(crate) fn events() -> Vec<Event> {
     all.extend(staking.into_iter().map(Event::Staking));
     all.push(Event::Models(published));
     all.extend(payments.into_iter().map(Event::Payments));
+    all.extend(disputes::events());
     all
 }
 
@@ -487,6 +493,7 @@ fn documents() -> Vec<Sample> {
 /// All of them.
 pub(crate) fn all() -> Vec<Sample> {
     let mut samples = messages();
+    samples.extend(disputes::messages());
     for call in calls() {
         let name = format!("transaction {}", kind(&call));
         samples.push(sample(&name, &envelope(call)));
@@ -494,7 +501,7 @@ pub(crate) fn all() -> Vec<Sample> {
     for event in events() {
         samples.push(sample(&format!("event {}", kind(&event)), &event));
     }
-    let records = [account_records(), operator_records(), payment_records()];
+    let records = [account_records(), operator_records(), payment_records(), disputes::records()];
     samples.extend(records.into_iter().flatten().flatten());
     samples.extend(documents());
     samples
