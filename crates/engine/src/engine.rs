@@ -16,7 +16,8 @@ use crate::execute::Executor;
 use crate::mailbox::{Canceller, Event, Mailbox};
 use crate::plan::Plan;
 use crate::pool::Pool;
-use crate::scheduler::{Inbox, Request, Scheduler};
+use crate::request::Request;
+use crate::scheduler::{Inbox, Scheduler};
 
 /// Most runs of one batch.
 pub const BATCH_MAX: usize = 256;
@@ -156,7 +157,7 @@ impl Engine {
                     mailbox.accept_taken(index);
                 }
                 (_, Event::Logits(_)) => {}
-                (index, Event::Done(run)) => runs[index] = Some(*run),
+                (index, Event::Done(ended)) => runs[index] = Some(ended.run),
             }
         }
         Ok(runs.into_iter().flatten().collect())
@@ -177,8 +178,7 @@ impl Engine {
         }
         let job = Job::embed(ids);
         job.check(self.model.facts())?;
-        let mailbox = Arc::new(Mailbox::new(1, Arc::clone(&self.inbox)));
-        self.inbox.submit(vec![Request::new(&job, 0, &mailbox).scored()])?;
+        let mailbox = self.submit_one(|mailbox| Request::new(&job, 0, mailbox).scored())?;
         let mut position = 0;
         while let Event::Logits(row) = mailbox.take()?.1 {
             on_logits(position, &row);
@@ -199,6 +199,16 @@ impl Engine {
         let requests =
             jobs.iter().enumerate().map(|(index, job)| Request::new(job, index, &mailbox));
         self.inbox.submit(requests.collect())?;
+        Ok(mailbox)
+    }
+
+    /// Hands one run over.
+    pub(crate) fn submit_one(
+        &self,
+        request: impl FnOnce(&Arc<Mailbox>) -> Request,
+    ) -> Result<Arc<Mailbox>, EngineError> {
+        let mailbox = Arc::new(Mailbox::new(1, Arc::clone(&self.inbox)));
+        self.inbox.submit(vec![request(&mailbox)])?;
         Ok(mailbox)
     }
 }
@@ -234,8 +244,8 @@ impl Generation {
         Ok(match self.mailbox.take()?.1 {
             Event::Token(token) => Some(token),
             Event::Logits(_) => None,
-            Event::Done(run) => {
-                self.run = Some(*run);
+            Event::Done(ended) => {
+                self.run = Some(ended.run);
                 None
             }
         })
@@ -258,7 +268,7 @@ impl Generation {
             }
             match self.mailbox.take()?.1 {
                 Event::Token(_) | Event::Logits(_) => self.canceller().cancel(),
-                Event::Done(run) => self.run = Some(*run),
+                Event::Done(ended) => self.run = Some(ended.run),
             }
         }
     }

@@ -40,6 +40,12 @@ pub enum EngineError {
     /// Logits of a model that has none.
     #[error("the model embeds; only models that generate tokens have logits")]
     NoLogits,
+    /// A re-execution that its caller broke off.
+    #[error("the re-execution was cancelled; start it again")]
+    Cancelled,
+    /// A part of a trace that the run does not have.
+    #[error(transparent)]
+    Step(#[from] model::step::StepError),
     /// An engine whose threads have ended: it was dropped, or a defect stopped it.
     #[error("the engine has stopped; load the model again")]
     Stopped,

@@ -7,6 +7,7 @@ use model::trace::{Trace, a16_leaf, i32_leaf};
 use model::{Model, Reach};
 
 use crate::backend::{Backend, CacheId, HostRows, Span};
+use crate::capture::Capture;
 use crate::plan::{Plan, Step};
 use crate::pool::Pool;
 
@@ -23,15 +24,10 @@ pub(crate) struct Segment<'a> {
     /// First position.
     pub(crate) start: usize,
     pub(crate) ids: &'a [u32],
-    pub(crate) emits: Emits,
-}
-
-/// Which positions of a segment of a causal graph give an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Emits {
-    Nothing,
-    Last,
-    All,
+    /// How many of the last positions give an output, in a causal graph.
+    pub(crate) emits: usize,
+    /// Takes rows of values besides.
+    pub(crate) capture: Option<&'a mut Capture>,
 }
 
 /// What a position gives, or a whole segment of a graph of full reach.
@@ -55,6 +51,12 @@ impl Executor {
         Sequence { cache: self.backend.open(), trace: Trace::new(boundaries) }
     }
 
+    /// Forgets what a run knows of its positions from `positions` on.
+    pub(crate) fn truncate(&mut self, sequence: &mut Sequence, positions: usize) {
+        self.backend.truncate(sequence.cache, positions);
+        sequence.trace.truncate(positions);
+    }
+
     /// Runs the segments and calls `emit` with the index of a segment for each of its outputs, in
     /// order. Gives up between two blocks once nobody wants the pass any more: the runs of the
     /// segments then make no sense.
@@ -74,14 +76,15 @@ impl Executor {
         self.backend.begin(&spans, &ids);
         let plan = Arc::clone(&self.plan);
         let mut emitting: Vec<usize> = (0..segments.len()).collect();
-        for (index, step) in plan.steps.iter().enumerate() {
-            if index == plan.head && self.model.graph().reach == Reach::Causal {
+        let causal = self.model.graph().reach == Reach::Causal;
+        let end = if causal { self.end(segments) } else { plan.steps.len() };
+        for (index, step) in plan.steps[..end].iter().enumerate() {
+            let emits = causal && index >= plan.head;
+            if emits && index == plan.head {
                 emitting = self.keep_emitting(segments);
-                if emitting.is_empty() {
-                    return;
-                }
             }
             self.backend.run(index);
+            self.capture(index, emits, segments);
             if let Some(boundary) = step.boundary {
                 if !wanted() {
                     return;
@@ -89,7 +92,7 @@ impl Executor {
                 self.record(index, step, boundary, segments);
             }
         }
-        let Some(last) = plan.steps.last() else { return };
+        let Some(last) = plan.steps.last().filter(|_| end == plan.steps.len()) else { return };
         let emitting = emitting.into_iter();
         match self.backend.rows(plan.steps.len() - 1) {
             HostRows::Logits(rows) => {
@@ -106,19 +109,45 @@ impl Executor {
         }
     }
 
+    /// Ops that the segments of a causal graph need: all, if one of them gives an output.
+    fn end(&self, segments: &[Segment<'_>]) -> usize {
+        let end = |segment: &Segment<'_>| match (segment.emits, &segment.capture) {
+            (1.., _) => self.plan.steps.len(),
+            (0, Some(capture)) => capture.end().min(self.plan.head),
+            (0, None) => self.plan.head,
+        };
+        segments.iter().map(end).max().unwrap_or(0)
+    }
+
+    /// Hands over the rows of the value just made, of those positions that are left.
+    fn capture(&mut self, index: usize, emits: bool, segments: &mut [Segment<'_>]) {
+        let wants = |segment: &Segment<'_>| {
+            segment.capture.as_ref().is_some_and(|capture| capture.wants(index))
+        };
+        if !segments.iter().any(wants) {
+            return;
+        }
+        let width = self.plan.steps[index].width;
+        let rows = self.backend.rows(index);
+        let mut first = 0;
+        for segment in segments {
+            let count = if emits { segment.emits } else { segment.ids.len() };
+            let position = segment.start + segment.ids.len() - count;
+            if let Some(capture) = &mut segment.capture {
+                capture.take(index, position, rows, width, first..first + count);
+            }
+            first += count;
+        }
+    }
+
     /// Drops the rows that give no output; gives the segment of each row that is left.
     fn keep_emitting(&mut self, segments: &[Segment<'_>]) -> Vec<usize> {
         let (mut kept, mut emitting) = (Vec::new(), Vec::new());
         let mut end = 0;
         for (index, segment) in segments.iter().enumerate() {
             end += segment.ids.len();
-            let count = match segment.emits {
-                Emits::Nothing => 0,
-                Emits::Last => 1,
-                Emits::All => segment.ids.len(),
-            };
-            kept.extend(end - count..end);
-            emitting.extend(std::iter::repeat_n(index, count));
+            kept.extend(end - segment.emits..end);
+            emitting.extend(std::iter::repeat_n(index, segment.emits));
         }
         self.backend.keep(self.plan.head - 1, &kept);
         emitting

@@ -4,13 +4,15 @@
 //! the kernels, the number of threads, the batch or the way a prompt is cut; kernels are chosen
 //! when a model is loaded. Floats exist in `import` alone.
 //!
-//! Reading order: `engine` (runs), `scheduler` and `mailbox` (which runs share a pass), `execute`
+//! Reading order: `engine` (runs), `rerun` and `capture` (runs of others done again, for audits and
+//! disputes), `request`, `scheduler` and `mailbox` (which runs share a pass), `execute`
 //! (one pass through the ops), `backend` (who computes them; `cpu/linear` and `cpu/attention` are
 //! where the time goes), `plan` and `pool`; then `catalog`, `store`, `pull`, `import`, `tiny`.
 //!
 //! Never here: payment, networks, HTTP. A download is the machine's own package client at work.
 
 mod backend;
+mod capture;
 pub mod catalog;
 mod engine;
 mod error;
@@ -20,6 +22,8 @@ mod mailbox;
 mod plan;
 mod pool;
 mod pull;
+mod rerun;
+mod request;
 mod sample;
 mod scheduler;
 pub mod store;
@@ -32,3 +36,4 @@ pub use mailbox::Canceller;
 pub use model::{Finish, Job, Output, Run, RunError, Sampling};
 pub use pool::THREADS_MAX;
 pub use pull::{Progress, download};
+pub use rerun::{LeafRows, Rerun, Rerunning};

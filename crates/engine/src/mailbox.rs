@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crypto::Digest;
 use model::Run;
 
+use crate::capture::Capture;
 use crate::error::EngineError;
 use crate::scheduler::Inbox;
 
@@ -18,7 +20,17 @@ pub(crate) enum Event {
     Token(u32),
     /// The logits of the next position.
     Logits(Vec<i64>),
-    Done(Box<Run>),
+    Done(Box<Ended>),
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) run: Run,
+    /// The leaves of its coarse trace.
+    pub(crate) leaves: Vec<Digest>,
+    /// The rows that were wanted of it.
+    pub(crate) capture: Option<Capture>,
 }
 
 /// What a caller says about one of its runs.

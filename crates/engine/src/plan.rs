@@ -43,14 +43,17 @@ impl Plan {
     pub(crate) fn new(model: &Model) -> Self {
         let graph = model.graph();
         let certificates = certify(model);
-        let buffers = buffers(model);
         let mut steps = Vec::with_capacity(graph.ops.len());
         let mut attentions = Vec::new();
         let head = graph.boundaries.last().copied().map_or(0, size) + 1;
+        // Rows become fewer at the head.
+        let end = |index| if index < head { head } else { graph.ops.len() };
+        let together: Vec<usize> = (0..graph.ops.len())
+            .map(|op| together(&graph.ops[op..end(op)], &certificates[op..end(op)]))
+            .collect();
+        let buffers = buffers(model, &together);
         for (index, op) in graph.ops.iter().enumerate() {
             let width = size(model.shapes()[index].width);
-            // Rows become fewer at the head.
-            let end = if index < head { head } else { graph.ops.len() };
             let attention = attentions.len();
             if let Op::Attention { heads, key_heads, .. } = op {
                 attentions.push((size(*key_heads), width / size(*heads)));
@@ -61,7 +64,7 @@ impl Plan {
                 width,
                 certificate: certificates[index],
                 buffer: buffers[index],
-                together: together(&graph.ops[index..end], &certificates[index..end]),
+                together: together[index],
                 boundary: graph.boundaries.iter().position(|value| size(*value) == index),
                 attention,
             });
@@ -90,13 +93,15 @@ fn together(ops: &[Op], certificates: &[Certificate]) -> usize {
     1 + inputs.take_while(|input| *input == Some(first)).count()
 }
 
-/// Gives each value the first buffer of its kind that no value still to be read has.
-fn buffers(model: &Model) -> Vec<usize> {
+/// Gives each value the first buffer of its kind that no value still to be read has. A value lives
+/// at least as long as those made together with it: a capture may read it though no op does.
+fn buffers(model: &Model, together: &[usize]) -> Vec<usize> {
     let graph = model.graph();
-    let mut last_use: Vec<usize> = (0..graph.ops.len()).collect();
+    let mut last_use: Vec<usize> =
+        together.iter().enumerate().map(|(index, together)| index + together - 1).collect();
     for (index, op) in graph.ops.iter().enumerate() {
         for value in inspect::inputs(op) {
-            last_use[size(value)] = index;
+            last_use[size(value)] = index.max(last_use[size(value)]);
         }
     }
     let mut chosen: Vec<usize> = Vec::with_capacity(graph.ops.len());

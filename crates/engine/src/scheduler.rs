@@ -10,22 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use model::inspect::Task;
-use model::{Finish, Job, Output, Run, Sampling, finish};
+use model::layout::size;
 
 use crate::engine::BATCH_MAX;
 use crate::error::EngineError;
-use crate::execute::{Emission, Emits, Executor, Segment, Sequence};
-use crate::mailbox::{Event, Mailbox};
-use crate::sample::sample;
+use crate::execute::{Emission, Executor, Segment};
+use crate::request::{Active, Request, Stretch};
 
 /// Positions of prompts in a pass while somebody is generating.
 const PASS_ROWS_BESIDE: usize = 32;
-
-/// Tokens that a run may be ahead of its caller.
-const AHEAD: usize = 1;
-
-/// Positions that a scored run may be ahead of its caller, and that it takes at once.
-const SCORED_AHEAD: usize = 16;
 
 /// Rows of one embedding pass, if it has more than one input.
 const EMBED_ROWS: usize = 2_048;
@@ -83,132 +76,6 @@ impl Inbox {
     }
 }
 
-/// A run that is wanted.
-#[derive(Debug)]
-pub(crate) struct Request {
-    ids: Vec<u32>,
-    sampling: Sampling,
-    seed: u64,
-    max_tokens: u32,
-    stop: Vec<u32>,
-    /// Whether the logits of every position are wanted instead of tokens.
-    scored: bool,
-    index: usize,
-    caller: Caller,
-}
-
-impl Request {
-    pub(crate) fn new(job: &Job<'_>, index: usize, mailbox: &Arc<Mailbox>) -> Self {
-        Self {
-            ids: job.ids.to_vec(),
-            sampling: job.sampling,
-            seed: job.seed,
-            max_tokens: job.max_tokens,
-            stop: job.stop.to_vec(),
-            scored: false,
-            index,
-            caller: Caller { mailbox: Arc::clone(mailbox), told: false },
-        }
-    }
-
-    /// The same run, for its logits.
-    pub(crate) fn scored(self) -> Self {
-        Self { scored: true, ..self }
-    }
-
-    fn job(&self) -> Job<'_> {
-        Job {
-            ids: &self.ids,
-            sampling: self.sampling,
-            seed: self.seed,
-            max_tokens: self.max_tokens,
-            stop: &self.stop,
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.caller.mailbox.reply(self.index).is_cancelled()
-    }
-
-    fn accepted(&self) -> usize {
-        self.caller.mailbox.reply(self.index).accepted()
-    }
-
-    fn post(&self, event: Event) {
-        self.caller.mailbox.post(self.index, event);
-    }
-
-    fn done(&mut self, run: Run) {
-        self.caller.told = true;
-        self.post(Event::Done(Box::new(run)));
-    }
-}
-
-/// Who waits for a run. Learns of its end even if that is a defect.
-#[derive(Debug)]
-struct Caller {
-    mailbox: Arc<Mailbox>,
-    told: bool,
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        if !self.told {
-            self.mailbox.fail();
-        }
-    }
-}
-
-/// A run under way.
-struct Active {
-    request: Request,
-    sequence: Sequence,
-    /// Positions that have been through a pass.
-    fed: usize,
-    tokens: Vec<u32>,
-    finish: Option<Finish>,
-    /// Bytes that its keys and values may come to take.
-    reserved: usize,
-}
-
-impl Active {
-    /// Positions of the prompt that have not been through a pass.
-    fn prompt_left(&self) -> usize {
-        self.request.ids.len().saturating_sub(self.fed)
-    }
-
-    /// Whether it may go on: not ended, and its caller keeps up.
-    fn is_ready(&self) -> bool {
-        let accepted = self.request.accepted();
-        if self.request.scored {
-            return self.prompt_left() > 0 && self.fed <= accepted + SCORED_AHEAD;
-        }
-        self.finish.is_none() && self.tokens.len() <= accepted + AHEAD
-    }
-
-    /// Whether nothing more will happen to it.
-    fn is_over(&self) -> bool {
-        let accepted = self.request.accepted();
-        self.request.is_cancelled()
-            || (self.request.scored && accepted == self.request.ids.len())
-            || (self.finish.is_some() && accepted == self.tokens.len())
-    }
-
-    /// What the caller gets: the tokens that it has accepted.
-    fn run(&mut self) -> Run {
-        let accepted = self.request.accepted();
-        let finish = if accepted < self.tokens.len() { None } else { self.finish };
-        self.tokens.truncate(accepted);
-        Run {
-            trace_root: self.sequence.trace.causal_root(self.request.ids.len(), &self.tokens),
-            finish: finish.unwrap_or(Finish::Cancelled),
-            n_in: count(self.request.ids.len()),
-            n_out: count(self.tokens.len()),
-            output: Output::Tokens(std::mem::take(&mut self.tokens)),
-        }
-    }
-}
-
 /// Runs what is wanted until the engine is dropped.
 pub(crate) struct Scheduler {
     executor: Executor,
@@ -257,8 +124,7 @@ impl Scheduler {
                 }
                 let Some(request) = state.requests.pop_front() else { break };
                 let sequence = self.executor.open();
-                let (fed, tokens, finish) = (0, Vec::new(), None);
-                self.active.push(Active { request, sequence, fed, tokens, finish, reserved });
+                self.active.push(Active::new(request, sequence, reserved));
             }
             if self.active.iter().any(|run| run.is_ready() || run.is_over()) {
                 state.nudged = false;
@@ -271,9 +137,8 @@ impl Scheduler {
     }
 
     fn reserve(&self, request: &Request) -> usize {
-        let facts = self.executor.model.facts();
-        let asked = request.ids.len().saturating_add(request.max_tokens as usize);
-        asked.min(facts.max_positions as usize) * self.executor.plan.position_bytes()
+        let most = size(self.executor.model.facts().max_positions);
+        request.positions().min(most) * self.executor.plan.position_bytes()
     }
 
     /// Lets go of runs that are over.
@@ -281,66 +146,46 @@ impl Scheduler {
         let over: Vec<Active> = self.active.extract_if(.., |run| run.is_over()).collect();
         over.iter().for_each(|run| self.executor.backend.close(run.sequence.cache));
         self.count_caches();
-        for mut run in over {
-            let ended = run.run();
-            run.request.done(ended);
-        }
+        over.into_iter().for_each(Active::end);
     }
 
     /// One pass of a model that generates tokens.
     fn generate(&mut self) {
-        let generating = |run: &Active| run.is_ready() && run.prompt_left() == 0;
+        let generating = |run: &Active| run.is_ready() && run.is_generating();
         let beside = self.active.iter().any(generating);
         let mut room = if beside { self.pass_rows.min(PASS_ROWS_BESIDE) } else { self.pass_rows };
-        let mut chosen = Vec::new();
-        let mut segments = Vec::new();
+        let vocabulary = size(self.executor.model.graph().vocabulary);
+        let (mut chosen, mut segments, mut next) = (Vec::new(), Vec::new(), Vec::new());
         for (index, run) in self.active.iter_mut().enumerate() {
-            let left = run.prompt_left();
-            let length = match () {
-                () if left == 0 => 1,
-                () if run.request.scored => left.min(room).min(SCORED_AHEAD),
-                () => left.min(room),
-            };
-            if !run.is_ready() || length == 0 {
-                continue;
+            let is_generating = run.is_generating();
+            let Some(stretch) = run.advance(room, vocabulary) else { continue };
+            if !is_generating {
+                room -= stretch.length;
             }
-            room -= left.min(room);
-            let start = run.fed;
-            run.fed += length;
-            let (request, tokens) = (&run.request, &run.tokens);
-            let prompt = &request.ids;
-            let ids = match prompt.get(start..run.fed) {
-                Some(ids) => ids,
-                None => &tokens[start - prompt.len()..],
-            };
-            let emits = match () {
-                () if request.scored => Emits::All,
-                () if run.fed >= prompt.len() => Emits::Last,
-                () => Emits::Nothing,
-            };
-            segments.push(Segment { sequence: &mut run.sequence, start, ids, emits });
-            chosen.push((index, request, count(tokens.len())));
+            let Stretch { start, length, emits } = stretch;
+            let Active { request, sequence, capture, .. } = run;
+            let (request, capture) = (&*request, capture.as_mut());
+            segments.push(Segment { sequence, start, ids: request.ids(&stretch), emits, capture });
+            chosen.push((index, request));
+            next.push(start + length - emits);
         }
-        let wanted = || chosen.iter().any(|(_, request, _)| !request.is_cancelled());
-        let temperature = self.executor.plan.temperature;
+        let wanted = || chosen.iter().any(|(_, request)| !request.is_cancelled());
+        let multiplier = self.executor.plan.temperature;
         let mut made = Vec::new();
         self.executor.pass(&mut segments, &wanted, &mut |segment, emission| {
             if let Emission::Logits(logits) = emission {
-                let (index, request, n) = chosen[segment];
-                if request.scored {
-                    return request.post(Event::Logits(logits.to_vec()));
-                }
-                let token = sample(logits, temperature, &request.sampling, request.seed, n);
-                made.push((index, token));
+                let ((index, request), position) = (chosen[segment], next[segment]);
+                next[segment] += 1;
+                let token = request.choose(position, logits, multiplier);
+                made.extend(token.map(|token| (index, position, token)));
             }
         });
-        let (model, stop) = (&self.executor.model, &self.executor.model.manifest().stop_ids);
-        for (index, token) in made {
+        for (index, position, token) in made {
             let run = &mut self.active[index];
-            run.tokens.push(token);
-            let n_out = count(run.tokens.len());
-            run.finish = finish(model.facts(), &run.request.job(), stop, n_out, token);
-            run.request.post(Event::Token(token));
+            if run.give(position, token, &self.executor.model) {
+                let holds = run.fed();
+                self.executor.truncate(&mut run.sequence, holds);
+            }
         }
     }
 
@@ -348,15 +193,16 @@ impl Scheduler {
     fn embed(&mut self) {
         let mut rows = 0;
         let fits = |run: &&Active| {
-            rows += run.request.ids.len();
-            rows <= EMBED_ROWS || rows == run.request.ids.len()
+            rows += run.request.positions();
+            rows <= EMBED_ROWS || rows == run.request.positions()
         };
         let inputs = self.active.iter().take_while(fits).count();
         let segments = self.active[..inputs].iter_mut();
         let mut segments: Vec<Segment<'_>> = segments
             .map(|run| {
-                let (sequence, ids) = (&mut run.sequence, run.request.ids.as_slice());
-                Segment { sequence, start: 0, ids, emits: Emits::Last }
+                let Active { request, sequence, capture, .. } = run;
+                let (ids, capture) = (request.line(), capture.as_mut());
+                Segment { sequence, start: 0, ids, emits: 0, capture }
             })
             .collect();
         let mut rows = Vec::new();
@@ -365,16 +211,9 @@ impl Scheduler {
                 rows.push(row.to_vec());
             }
         });
-        for (mut run, row) in self.active.drain(..inputs).zip(rows) {
+        for (run, row) in self.active.drain(..inputs).zip(rows) {
             self.executor.backend.close(run.sequence.cache);
-            let ended = Run {
-                trace_root: run.sequence.trace.full_root(&row),
-                output: Output::Row(row),
-                finish: Finish::Stop,
-                n_in: count(run.request.ids.len()),
-                n_out: 1,
-            };
-            run.request.done(ended);
+            run.end_with(row);
         }
     }
 }
@@ -386,8 +225,4 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
     }
-}
-
-fn count(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }

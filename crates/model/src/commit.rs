@@ -10,31 +10,39 @@ use crate::run::Output;
 
 /// Commitment to the input's token ids.
 pub fn input_commit(salt: &Salt, ids: &[u32]) -> Digest {
-    tokens(salt, Tree::Input, ids)
+    merkle::root(&input_leaves(salt, ids))
+}
+
+/// The leaves under that commitment.
+pub fn input_leaves(salt: &Salt, ids: &[u32]) -> Vec<Digest> {
+    leaves(salt, Tree::Input, ids.iter().map(|id| id.to_le_bytes()))
 }
 
 /// Commitment to the tokens of an answer.
 pub fn output_commit_tokens(salt: &Salt, ids: &[u32]) -> Digest {
-    tokens(salt, Tree::Output, ids)
+    merkle::root(&leaves(salt, Tree::Output, ids.iter().map(|id| id.to_le_bytes())))
 }
 
 /// Commitment to an output row.
 pub fn output_commit_row(salt: &Salt, row: &[i32]) -> Digest {
-    let leaves: Vec<Digest> = (0_u64..)
-        .zip(row.chunks(PIECE))
-        .map(|(index, piece)| {
-            let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
-            merkle::salted_leaf(salt, Tree::Output, index, &bytes)
-        })
-        .collect();
-    merkle::root(&leaves)
+    merkle::root(&leaves(salt, Tree::Output, pieces(row)))
 }
 
 /// Commitment to whatever a run gave.
 pub fn output_commit(salt: &Salt, output: &Output) -> Digest {
+    merkle::root(&output_leaves(salt, output))
+}
+
+/// The leaves under that commitment.
+pub fn output_leaves(salt: &Salt, output: &Output) -> Vec<Digest> {
+    leaves(salt, Tree::Output, output_bytes(output).into_iter())
+}
+
+/// The bytes of each of those leaves, without salt: a token each, or pieces of a row.
+pub fn output_bytes(output: &Output) -> Vec<Vec<u8>> {
     match output {
-        Output::Tokens(ids) => output_commit_tokens(salt, ids),
-        Output::Row(row) => output_commit_row(salt, row),
+        Output::Tokens(ids) => ids.iter().map(|id| id.to_le_bytes().to_vec()).collect(),
+        Output::Row(row) => pieces(row).collect(),
     }
 }
 
@@ -54,10 +62,11 @@ pub fn trace_commit_with(trace_root: &Digest, trace_salt: &Digest) -> Digest {
     hash(Domain::TraceCommit, &[trace_root.as_bytes(), trace_salt.as_bytes()])
 }
 
-fn tokens(salt: &Salt, tree: Tree, ids: &[u32]) -> Digest {
-    let leaves: Vec<Digest> = (0_u64..)
-        .zip(ids)
-        .map(|(index, id)| merkle::salted_leaf(salt, tree, index, &id.to_le_bytes()))
-        .collect();
-    merkle::root(&leaves)
+fn pieces(row: &[i32]) -> impl Iterator<Item = Vec<u8>> {
+    row.chunks(PIECE).map(|piece| piece.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+fn leaves(salt: &Salt, tree: Tree, bytes: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<Digest> {
+    let numbered = (0_u64..).zip(bytes);
+    numbered.map(|(index, bytes)| merkle::salted_leaf(salt, tree, index, bytes.as_ref())).collect()
 }

@@ -56,6 +56,11 @@ impl Trace {
         }
     }
 
+    /// Forgets all positions from `positions` on.
+    pub fn truncate(&mut self, positions: usize) {
+        self.boundaries.iter_mut().for_each(|leaves| leaves.truncate(positions));
+    }
+
     /// Positions of which every boundary is known.
     pub fn positions(&self) -> usize {
         self.boundaries.iter().map(Vec::len).min().unwrap_or(0)

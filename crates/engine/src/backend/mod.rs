@@ -80,6 +80,9 @@ pub(crate) trait Backend: Send {
     /// Forgets a run.
     fn close(&mut self, cache: CacheId);
 
+    /// Forgets the keys and values of a run's positions from `positions` on.
+    fn truncate(&mut self, cache: CacheId, positions: usize);
+
     /// Bytes that keys and values take.
     fn cache_bytes(&self) -> usize;
 

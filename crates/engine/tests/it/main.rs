@@ -4,6 +4,7 @@ mod import;
 mod llama;
 mod onnx;
 mod random;
+mod rerun;
 mod store;
 mod support;
 mod tiny;

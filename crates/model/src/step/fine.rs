@@ -175,6 +175,17 @@ impl<'a> Fine<'a> {
         self.find(address.op, address.part, address.position).map(|(entry, _)| entry.geometry)
     }
 
+    /// The values whose rows at `position` are leaves of the tree or are read by its steps, in
+    /// graph order.
+    pub fn values(&self, position: u32) -> Vec<ValueId> {
+        let is_read = position == self.position || u64::from(position) < self.repeats;
+        let input = self.input.and_then(|index| self.plan().boundary(index));
+        let mut values: Vec<ValueId> = input.filter(|_| is_read).into_iter().collect();
+        let ops = u32::try_from(self.plan().graph().ops.len()).unwrap_or(u32::MAX);
+        values.extend((0..ops).filter(|op| self.find(*op, Part::Row, position).is_some()));
+        values
+    }
+
     fn find(&self, op: u32, part: Part, position: u32) -> Option<(&Entry, u64)> {
         if let Some(entry) = self.repeated.find(op, part) {
             let offset = u64::from(position).checked_mul(self.repeated.leaves)?;

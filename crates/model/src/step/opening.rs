@@ -13,6 +13,7 @@ use units::List;
 use super::fine::{Fine, integer};
 use super::tree::{Executed, FineTree, operand_bytes};
 use super::{Operand, Source, StepError};
+use crate::commit::input_leaves;
 use crate::constants::{STEP_BYTES_MAX, STEP_RANGES_MAX};
 use crate::model::Model;
 
@@ -288,12 +289,7 @@ impl Opener<'_> {
     fn input_leaves(&self) -> Vec<Digest> {
         let run = self.evidence.run;
         let ids = (0..self.fine.shape().run().n_in).map_while(|position| run.input(position));
-        (0_u64..)
-            .zip(ids)
-            .map(|(index, id)| {
-                merkle::salted_leaf(self.evidence.salt, Tree::Input, index, &id.to_le_bytes())
-            })
-            .collect()
+        input_leaves(self.evidence.salt, &ids.collect::<Vec<u32>>())
     }
 }
 

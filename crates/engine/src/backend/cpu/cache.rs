@@ -47,6 +47,12 @@ impl KeyValues {
         self.keys.iter_mut().chain(&mut self.values).for_each(|values| *values = Vec::new());
     }
 
+    /// Forgets the positions from `positions` on. Their integers stay until others take their
+    /// place: nothing reads further than a row reaches.
+    pub(crate) fn truncate(&mut self, positions: usize) {
+        self.positions = self.positions.min(positions);
+    }
+
     /// Inputs of a key panel: the channels of a head, one more if their number is odd.
     pub(crate) const fn key_depth(&self) -> usize {
         self.head_width.next_multiple_of(2)

@@ -237,6 +237,10 @@ impl Backend for Cpu {
         self.closed.push(cache.0);
     }
 
+    fn truncate(&mut self, cache: CacheId, positions: usize) {
+        self.caches[cache.0].iter_mut().for_each(|values| values.truncate(positions));
+    }
+
     fn cache_bytes(&self) -> usize {
         self.caches.iter().flatten().map(KeyValues::bytes).sum()
     }
