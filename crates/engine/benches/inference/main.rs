@@ -1,5 +1,6 @@
 //! How fast inference is, beside peers in the same run. Prints a table and writes the figures to
-//! `target/bench/inference.json`. Names behind `--` choose parts: `gemm`, `minilm`, `smollm2`.
+//! `target/bench/inference.json`. Names behind `--` choose parts: `gemm`, `minilm`, `smollm2`,
+//! `rerun`.
 //!
 //! Ratios come from runs in turn on one machine; times are processor time, so that a busy machine
 //! changes figures, not verdicts. Models and peers are fetched when they are not there.
@@ -12,6 +13,7 @@ mod minilm;
 mod peers;
 #[path = "../report/mod.rs"]
 mod report;
+mod rerun;
 mod smollm;
 
 use report::Report;
@@ -29,6 +31,9 @@ fn main() {
     }
     if wanted("smollm2") {
         smollm::run(&mut report);
+    }
+    if wanted("rerun") {
+        rerun::run(&mut report);
     }
     report.finish();
 }

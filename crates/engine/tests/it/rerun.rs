@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use engine::store::Store;
 use engine::{Engine, EngineError, Finish, Job, Options, Output, Rerun, Run, RunError, Sampling};
 use model::reference::{Evaluated, evaluate};
 use model::step::{Executed, FineTree, Plan, StepError, TraceShape};
@@ -249,4 +250,26 @@ fn rows_of_runs_longer_than_a_pass_are_those_of_the_reference() {
     let options = Options { backend: None, threads: 2 };
     let engine = Engine::load_with_pass_rows(Arc::clone(&model), options, 64).unwrap();
     assert_trees_are_those_of_the_reference(&engine, &job(&ids, WARM, 3), 97);
+}
+
+#[test]
+#[ignore = "fetches models; `cargo xtask soak` runs it"]
+fn soak_runs_of_the_catalogues_models_are_done_again_to_the_last_leaf() {
+    let load = |name: &str| {
+        let store = Store::open(Store::default_dir()).unwrap();
+        let model = store.pull(name, &mut |_| ()).unwrap().model;
+        Engine::load(model, Options::default()).unwrap()
+    };
+    let ids: Vec<u32> = (0..96).map(|at| 1_000 + at * 37 % 20_000).collect();
+    let embedder = load("all-minilm-l6-v2");
+    let embedding = Job::embed(&ids);
+    let honest = embedder.generate(&embedding, &mut go_on).unwrap();
+    assert_same(&embedder.rerun(&embedding, &[9; 3]).unwrap(), &honest);
+    assert_trees_are_those_of_the_reference(&embedder, &Job::embed(&ids[..20]), 29);
+    drop(embedder);
+    let speaker = load("smollm2-135m-instruct");
+    for sampling in [Sampling::GREEDY, Sampling { temperature_milli: 800, ..WARM }] {
+        assert_any_claim_gives_the_honest_run(&speaker, &job(&ids, sampling, 100));
+        assert_trees_are_those_of_the_reference(&speaker, &job(&ids[..6], sampling, 3), 37);
+    }
 }

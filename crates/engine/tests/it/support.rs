@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use engine::{BackendKind, Engine, Job, Options, Run};
+use engine::{BackendKind, Engine, Job, Options, Output, Run};
 use model::certificate::{Certificate, certify};
 use model::{Model, reference};
 
@@ -28,11 +28,25 @@ pub(crate) fn check(model: &Arc<Model>, jobs: &[Job<'_>]) -> Vec<Run> {
     for engine in engines(model) {
         for (job, expected) in jobs.iter().zip(&expected) {
             assert_eq!(engine.generate(job, &mut go_on).unwrap(), *expected, "{engine:?}");
+            check_again(&engine, job, expected);
         }
         let together = engine.generate_batch(jobs, &mut |_, _| ControlFlow::Continue(())).unwrap();
         assert_eq!(together, expected, "{engine:?}, batched");
     }
     expected
+}
+
+/// The run done again is the same, from the right claim and from one that goes wrong half-way.
+fn check_again(engine: &Engine, job: &Job<'_>, expected: &Run) {
+    let mut claim = match &expected.output {
+        Output::Tokens(tokens) => tokens.clone(),
+        Output::Row(_) => Vec::new(),
+    };
+    assert_eq!(engine.rerun(job, &claim).unwrap().run(), expected, "{engine:?}, again");
+    if let Some(token) = claim.get_mut(expected.n_out as usize / 2) {
+        *token ^= 1;
+        assert_eq!(engine.rerun(job, &claim).unwrap().run(), expected, "{engine:?}, again");
+    }
 }
 
 /// Runs the jobs again and again in batches of 3 and 8, with prompts cut after 1, 7 and 64
