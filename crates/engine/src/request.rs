@@ -81,7 +81,7 @@ impl Request {
 
     /// The same run, for rows on the way.
     pub(crate) fn captured(self, capture: Capture) -> Self {
-        Self { capture: Some(capture), ..self }
+        Self { capture: Some(capture), wants: Wants::Leaves, ..self }
     }
 
     /// Most positions that it may come to take.
@@ -214,6 +214,9 @@ impl Active {
 
     /// Takes at most `room` positions into a pass of a causal graph.
     pub(crate) fn advance(&mut self, room: usize, vocabulary: usize) -> Option<Stretch> {
+        if !self.is_ready() {
+            return None;
+        }
         let request = &self.request;
         let silent = (request.n_in - 1).saturating_sub(self.fed);
         let emitted = (LOGITS_BYTES / (vocabulary * size_of::<i64>())).max(1);
@@ -223,7 +226,7 @@ impl Active {
             _ if request.max_tokens == 0 => self.left().min(room),
             _ => self.left().min(room).min(silent + emitted),
         };
-        if !self.is_ready() || length == 0 {
+        if length == 0 {
             return None;
         }
         let (start, end) = (self.fed, self.fed + length);

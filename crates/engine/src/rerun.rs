@@ -166,9 +166,13 @@ impl Engine {
         let known = rerun.ids.iter().chain(rerun.tokens()).copied();
         let reach = if embeds { rerun.ids.len() } else { position as usize + 1 };
         let line: Vec<u32> = known.take(reach).collect();
+        if line.iter().any(|id| *id >= plan.graph().vocabulary) {
+            // The run of another model.
+            return Err(StepError::Graph.into());
+        }
         let job = Job { ids: &line, max_tokens: 0, ..Job::embed(&[]) };
-        let request = |mailbox: &Arc<Mailbox>| Request::new(&job, 0, mailbox).captured(capture);
-        let mailbox = self.submit_one(|mailbox| request(mailbox).guessed(std::iter::empty()))?;
+        let mailbox =
+            self.submit_one(|mailbox| Request::new(&job, 0, mailbox).captured(capture))?;
         let capture = ended(&mailbox)?.capture.ok_or(StepError::Graph)?;
         Ok(LeafRows { ids: Arc::clone(&rerun.ids), tokens: rerun.tokens().into(), capture })
     }
