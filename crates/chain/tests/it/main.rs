@@ -4,4 +4,5 @@ mod bad_input;
 mod chain;
 mod crash;
 mod evidence;
+mod games;
 mod support;

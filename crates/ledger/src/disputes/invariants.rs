@@ -11,6 +11,7 @@ use crate::{
     invariants::{Findings, all},
     store::{Read, State},
 };
+use std::collections::BTreeMap;
 use units::{Coin, WorkUnits};
 
 /// Holds the whole state against the rules of this module.
@@ -36,13 +37,15 @@ pub(crate) fn check(state: &State, findings: &mut Findings) -> Result<(), Broken
         let known = state.has(&DISPUTES, &key.0);
         findings.require(known, || format!("R5 disputes: line {key:?} has no dispute"));
     }
-    for (account, behind) in all(state, &CHALLENGERS)? {
-        let stands = lines.iter().flat_map(|(_, line)| line.backers.iter());
-        let stands = stands.filter(|backer| backer.account == account).count();
-        findings.require(u32::try_from(stands) == Ok(behind), || {
-            format!("R13 disputes: {account} stands behind {stands} lines, not {behind}")
-        });
+    let mut stands: BTreeMap<_, u32> = BTreeMap::new();
+    for backer in lines.iter().flat_map(|(_, line)| line.backers.iter()) {
+        let stands = stands.entry(backer.account).or_default();
+        *stands = stands.saturating_add(1);
     }
+    let counted: BTreeMap<_, _> = all(state, &CHALLENGERS)?.into_iter().collect();
+    findings.require(stands == counted, || {
+        format!("R13 disputes: challengers stand behind {stands:?} lines, not {counted:?}")
+    });
     for ((receipt, finding), number) in all(state, &FINDINGS)? {
         let line = state.get(&LINES, &(receipt, number))?;
         findings.require(line.is_some_and(|line| finding_id(&line.finding) == finding), || {

@@ -19,8 +19,9 @@
 //!   fresh. Claimed or not makes no difference.
 //! - R2 It can be challenged until the challenge window has passed since its claim, or, without
 //!   one, since its freshness round and deadline.
-//! - R3 A receipt that no run can have given, whose work or fee are not those of its lengths, or
-//!   one of whose lengths is not that of its tree, convicts itself.
+//! - R3 A receipt that no run can have given, whose work or fee are not those of its lengths, one
+//!   of whose lengths is not that of its tree, or whose input the model cannot read, convicts
+//!   itself.
 //! - R4 Equal findings share a line, up to sixteen challengers, or start where such a line has come
 //!   to. A finding must be one that a re-execution can have; a cancelled answer is compared up to
 //!   its length.

@@ -314,6 +314,42 @@ fn r3_a_length_that_is_not_that_of_its_tree_convicts() {
 }
 
 #[test]
+fn r3_an_input_that_the_model_cannot_read_convicts() {
+    let mut case = signed(|_| ());
+    let mut request = case.request.clone();
+    let salt = crypto::Salt::new([3; 32]);
+    let ids = [7_u32, 1_000, 9];
+    let leaf = |(index, id): (u64, &u32)| {
+        merkle::salted_leaf(&salt, crypto::Tree::Input, index, &id.to_le_bytes())
+    };
+    let leaves: Vec<Digest> = (0..).zip(&ids).map(leaf).collect();
+    request.body.input_commit = merkle::root(&leaves);
+    case.subject = toy::subject(request.clone(), toy::receipt(&request, &case.theirs), "box");
+    case.receipt = case.subject.receipt.message.hash();
+    let foreign = |case: &Case, position: u32| {
+        let at = u64::from(position);
+        Call::Disputes(Tx::Foreign {
+            subject: Box::new(case.subject.clone()),
+            position,
+            token: ids[position as usize],
+            salt: salt.of_leaf(crypto::Tree::Input, at),
+            proof: merkle::RangeProof::new(&leaves, at..at + 1).unwrap(),
+        })
+    };
+    let known = foreign(&case, 0);
+    assert_eq!(case.status("alice", known), rejected(Error::NotForeign));
+    let Call::Disputes(Tx::Foreign { subject, position, salt, proof, .. }) = foreign(&case, 1)
+    else {
+        unreachable!()
+    };
+    let other = Tx::Foreign { subject, position, token: 2_000, salt, proof };
+    assert_eq!(case.status("alice", Call::Disputes(other)), rejected(Error::NotForeign));
+    let call = foreign(&case, 1);
+    case.world.done("alice", call);
+    assert_eq!(case.verdict(None).cause, Cause::Impossible);
+}
+
+#[test]
 fn r4_equal_findings_share_a_line_and_others_get_their_own() {
     let mut case = signed(one_row);
     let challenge = case.challenge();
@@ -801,6 +837,104 @@ fn a_session_of_a_party_moves_and_cannot_challenge() {
         assert_eq!(case.world.send_by(name, "hot", call), Status::Applied);
     }
     assert_eq!(case.verdict(Some(0)).loser, Party::Defender);
+}
+
+/// Bogus challenges of the flood.
+const FLOOD: usize = 1_000;
+
+/// A false finding that no other number has.
+fn bogus(right: &ToyRun, number: usize) -> ToyRun {
+    let mut liar = right.clone();
+    let leaves = liar.leaves();
+    let pairs = (1..leaves).flat_map(|second| (0..second).map(move |first| (first, second)));
+    let pairs: Vec<_> = pairs.collect();
+    let (first, second) = pairs[number % pairs.len()];
+    liar.faults.extend([first, second].map(|coarse| (coarse, FINE_LEAVES - 1)));
+    let round = number / pairs.len();
+    liar.false_outputs = (0..4).filter(|bit| (round >> bit) & 1 == 1).collect();
+    liar
+}
+
+#[test]
+fn a_thousand_bogus_challenges_cost_a_box_nothing_and_delay_no_honest_verdict() {
+    let Case { mut world, subject, receipt, right, .. } = signed(|_| ());
+    let names: Vec<String> = (0..FLOOD).map(|number| format!("sybil {number}")).collect();
+    let fund = |(ahead, name): (u64, &String)| {
+        world.authorized("bob", "bob", ahead, crate::testing::transfer(name, coins(10)))
+    };
+    let funds: Vec<_> = (0..).zip(&names).map(fund).collect();
+    world.block(&funds);
+    let flood: Vec<_> = (0..FLOOD)
+        .map(|number| {
+            let finding = bogus(&right, number).finding();
+            let subject = Box::new(subject.clone());
+            let call = Call::Disputes(Tx::Challenge { subject, finding });
+            world.authorized(&names[number], &names[number], 0, call)
+        })
+        .collect();
+    let before = world.balance("olga");
+    world.block(&flood);
+    assert!(world.last.outcomes.iter().all(|outcome| outcome.status == Status::Applied));
+    let mut honest = self::case(world, 2, one_row);
+    let challenge = honest.challenge();
+    honest.world.done("alice", challenge);
+    let opened = honest.world.clock();
+    while open_count(&honest.world.state, &operator_of("olga", 0)).unwrap() > 0 {
+        let block = flood_moves(&honest, &receipt, &right, &names);
+        let ms = if block.is_empty() { 5_000 } else { 500 };
+        honest.world.block_after(ms, &block).unwrap();
+    }
+    let verdict = honest.verdict(Some(0));
+    assert_eq!(verdict.loser, Party::Defender);
+    let bound = 2 * honest.world.params().disputes.clock.get();
+    assert!(verdict.at.get() - opened < bound, "{} of {bound} ms", verdict.at.get() - opened);
+    let verdicts = honest.world.state.scan(&VERDICTS, &(), usize::MAX).unwrap();
+    let bogus = verdicts.iter().filter(|(_, verdict)| verdict.receipt == receipt);
+    assert!(bogus.clone().all(|(_, verdict)| verdict.loser == Party::Challenger));
+    assert_eq!(bogus.count(), FLOOD);
+    let spent = |name: &String| coins(10).get() - honest.world.balance(name).get();
+    let attackers = names.iter().fold(0, |sum, name| sum + spent(name));
+    let victim = before.get().saturating_sub(honest.world.balance("olga").get());
+    assert!(20 * victim <= attackers, "{victim} against {attackers}");
+}
+
+/// A move of everybody on turn: olga's, the Sybils' until nothing they have helps, alice's.
+fn flood_moves(
+    honest: &Case,
+    receipt: &Digest,
+    right: &ToyRun,
+    names: &[String],
+) -> Vec<crate::Authorized<crate::Transaction>> {
+    let world = &honest.world;
+    let record = dispute(&world.state, receipt).unwrap();
+    let mut block = Vec::new();
+    let mut olga = 0;
+    for ((_, number), line) in world.state.scan(&LINES, receipt, usize::MAX).unwrap() {
+        let liar = bogus(right, number as usize);
+        let (name, run) = match line.phase.turn() {
+            Party::Defender => ("olga", right),
+            Party::Challenger => (names[number as usize].as_str(), &liar),
+        };
+        let play = next_move(record.as_ref().unwrap(), &line, line.phase.turn(), &mut run.clone());
+        let Ok(play) = play else { continue };
+        if matches!(play, Move::Execute { .. } | Move::Output(_)) {
+            continue; // It would be rejected: nothing is wrong.
+        }
+        let ahead = if name == "olga" { olga } else { 0 };
+        olga += u64::from(name == "olga");
+        let call = Call::Disputes(Tx::Play { receipt: *receipt, line: number, play });
+        block.push(world.authorized(name, name, ahead, call));
+    }
+    if let Some(line) = honest.line(0) {
+        let (name, run) = match line.phase.turn() {
+            Party::Defender => ("olga", &honest.theirs),
+            Party::Challenger => ("alice", &honest.right),
+        };
+        let play = honest.next(0, run).unwrap();
+        let ahead = if name == "olga" { olga } else { 0 };
+        block.push(world.authorized(name, name, ahead, honest.play(0, play)));
+    }
+    block
 }
 
 proptest! {

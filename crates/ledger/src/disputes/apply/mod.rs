@@ -26,5 +26,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, sender: &Sender, tx: &Tx) -> Result<(
         Tx::Miscount { subject, length, count, top } => {
             open::miscount(ctx, sender.account, subject, *length, *count, top)
         }
+        Tx::Foreign { subject, position, token, salt, proof } => {
+            open::foreign(ctx, sender.account, subject, (*position, *token), salt, proof)
+        }
     }
 }

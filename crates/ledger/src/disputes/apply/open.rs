@@ -31,7 +31,10 @@ use crate::{
     verifier::{ModelFacts, Task},
 };
 use core::ops::Bound;
-use crypto::{AccountId, Digest, merkle};
+use crypto::{
+    AccountId, Digest, Domain, hash,
+    merkle::{self, RangeProof},
+};
 use units::{Coin, List, Millis, Overflow, Round, WorkUnits};
 
 /// Where a challenger's bond comes from.
@@ -119,6 +122,27 @@ pub(super) fn miscount(
         return Err(Error::BadCount.into());
     }
     lines::convict(ctx, reporter, receipt, record, Cause::WrongLength)
+}
+
+/// R3: an input that the model cannot read has no run, so nothing could be found against it.
+pub(super) fn foreign(
+    ctx: &mut Context<'_>,
+    reporter: AccountId,
+    subject: &Subject,
+    (position, token): (u32, u32),
+    salt: &Digest,
+    proof: &RangeProof,
+) -> Result<(), Failure> {
+    let receipt = subject.receipt.message.hash();
+    let record = disputed(ctx, receipt, subject)?;
+    challengeable(ctx, &record)?;
+    let vocabulary = facts(ctx, &record.request.body)?.vocabulary;
+    let leaf = hash(Domain::SaltedLeaf, &[salt.as_bytes(), &token.to_le_bytes()]);
+    let (root, count) = (&record.request.body.input_commit, record.receipt.n_in.into());
+    if token < vocabulary || proof.verify(root, count, position.into(), &[leaf]).is_err() {
+        return Err(Error::NotForeign.into());
+    }
+    lines::convict(ctx, reporter, receipt, record, Cause::Impossible)
 }
 
 /// The record of a receipt: the one there is, or a new one (R1). Nothing is written.

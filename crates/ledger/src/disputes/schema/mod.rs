@@ -10,7 +10,7 @@ use crate::{
     verifier::REASON_BYTES_MAX,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey};
+use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey, merkle::RangeProof};
 pub use moves::*;
 use serde::{Deserialize, Serialize};
 use units::{Coin, Millis, NANO, Text, UsdNano};
@@ -69,6 +69,19 @@ pub enum Tx {
         /// Its top: with the count it hashes to the tree's root.
         top: Digest,
     } = 2,
+    /// 3: Shows that a token of the input is none of the model's (R3).
+    Foreign {
+        /// The receipt.
+        subject: Box<Subject>,
+        /// Where it stands.
+        position: u32,
+        /// The token.
+        token: u32,
+        /// The salt of its leaf.
+        salt: Digest,
+        /// From the leaf to the input commitment.
+        proof: RangeProof,
+    } = 3,
 }
 
 impl Tx {
@@ -76,7 +89,9 @@ impl Tx {
     #[must_use]
     pub const fn fee(&self, params: &Params) -> Coin {
         match self {
-            Self::Challenge { .. } | Self::Miscount { .. } => params.challenge_fee,
+            Self::Challenge { .. } | Self::Miscount { .. } | Self::Foreign { .. } => {
+                params.challenge_fee
+            }
             Self::Play { play: Move::Open { .. } | Move::Execute { .. }, .. } => params.step_fee,
             Self::Play { .. } => params.move_fee,
         }
@@ -86,7 +101,7 @@ impl Tx {
     /// own key.
     #[must_use]
     pub const fn allows_session(&self) -> bool {
-        matches!(self, Self::Play { .. } | Self::Miscount { .. })
+        !matches!(self, Self::Challenge { .. })
     }
 }
 
@@ -261,6 +276,9 @@ pub enum Error {
     /// R3.
     #[error("count and top are not those of the tree, or the count is the receipt's")]
     BadCount = 23,
+    /// R3.
+    #[error("the model knows the token, or the path does not show it in the input")]
+    NotForeign = 24,
 }
 
 /// What a class of hardware is taken to do and to cost.
@@ -323,7 +341,7 @@ pub struct Params {
     pub bond_factor: u128,
     /// Speed and cost of hardware.
     pub references: References,
-    /// Fee of a challenge or a miscount, in coin; 0 to 1.
+    /// Fee of a challenge or of evidence that needs no game, in coin; 0 to 1.
     pub challenge_fee: Coin,
     /// Fee of a move of digests, in coin; 0 to 1.
     pub move_fee: Coin,

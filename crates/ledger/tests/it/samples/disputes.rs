@@ -94,7 +94,19 @@ pub(super) fn calls() -> Vec<Call> {
     vec![
         Call::Disputes(Tx::Challenge { subject: subject.clone(), finding: finding() }),
         Call::Disputes(Tx::Play { receipt: digest("receipt"), line: 2, play }),
-        Call::Disputes(Tx::Miscount { subject, length: Length::Output, count, top }),
+        Call::Disputes(Tx::Miscount {
+            subject: subject.clone(),
+            length: Length::Output,
+            count,
+            top,
+        }),
+        Call::Disputes(Tx::Foreign {
+            subject,
+            position: 1,
+            token: 50_000,
+            salt: digest("salt"),
+            proof: range(),
+        }),
     ]
 }
 
