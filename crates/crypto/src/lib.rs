@@ -25,6 +25,7 @@ mod digest;
 mod domain;
 pub mod id;
 mod keys;
+mod many;
 pub mod merkle;
 pub mod merkle_sum;
 mod salt;
@@ -34,6 +35,7 @@ pub use digest::{BadHex, Digest, hash, hash_bytes, hash_of, sha256_bytes, sha256
 pub use domain::Domain;
 pub use id::{AccountId, ChainId, ModelId, OperatorId};
 pub use keys::{BadKey, BadSignature, PublicKey, SecretKey, Signature, Signed, verify_batch};
+pub use many::hash_many;
 pub use salt::{Salt, Tree};
 
 #[cfg(test)]

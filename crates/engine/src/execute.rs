@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use model::trace::{Trace, a16_leaf, i32_leaf};
+use model::trace::{Trace, a16_leaves, i32_leaves};
 use model::{Model, Reach};
 
 use crate::backend::{Backend, CacheId, HostRows, Span};
@@ -157,15 +157,18 @@ impl Executor {
     fn record(&mut self, index: usize, step: &Step, boundary: usize, segments: &mut [Segment<'_>]) {
         let count: usize = segments.iter().map(|segment| segment.ids.len()).sum();
         let rows = self.backend.rows(index);
-        let leaf = |row: usize| {
-            let row = row * step.width..(row + 1) * step.width;
+        let some = |group: usize| {
+            let rows_of = group * HASHED_TOGETHER..((group + 1) * HASHED_TOGETHER).min(count);
+            let elements = rows_of.start * step.width..rows_of.end * step.width;
             match rows {
-                HostRows::A16(data) => a16_leaf(&data[row]),
-                HostRows::Res(data) => i32_leaf(&data[row]),
+                HostRows::A16(data) => a16_leaves(&data[elements], step.width),
+                HostRows::Res(data) => i32_leaves(&data[elements], step.width),
                 HostRows::Logits(_) => unreachable!("boundaries are rows: `inspect` checked it"),
             }
         };
-        let mut leaves = self.pool.map(count, step.width * HASHED, leaf).into_iter();
+        let groups = count.div_ceil(HASHED_TOGETHER);
+        let work = count.min(HASHED_TOGETHER) * step.width * HASHED;
+        let mut leaves = self.pool.map(groups, work, some).into_iter().flatten();
         for segment in segments.iter_mut() {
             for leaf in leaves.by_ref().take(segment.ids.len()) {
                 segment.sequence.trace.push(boundary, leaf);
@@ -176,3 +179,6 @@ impl Executor {
 
 /// What hashing an element costs, in multiply-adds.
 const HASHED: usize = 64;
+
+/// Rows that are hashed side by side.
+const HASHED_TOGETHER: usize = 16;

@@ -6,18 +6,28 @@
 //! the output row. The root is a function of model, input and parameters alone, however the run is
 //! scheduled; runs of different length compare over their common prefix.
 
-use crypto::{Digest, Domain, hash_bytes, merkle};
+use crypto::{Digest, Domain, hash_bytes, hash_many, merkle};
 
 use crate::constants::PIECE;
 
 /// Leaf of an activation row: the Merkle root over its pieces.
 pub fn a16_leaf(row: &[i16]) -> Digest {
-    leaf(row, |value| value.to_le_bytes())
+    first(a16_leaves(row, row.len()))
 }
 
 /// Leaf of a residual row or of the output row.
 pub fn i32_leaf(row: &[i32]) -> Digest {
-    leaf(row, |value| value.to_le_bytes())
+    first(i32_leaves(row, row.len()))
+}
+
+/// The leaves of activation rows of `width` elements, one after the other: faster than one by one.
+pub fn a16_leaves(rows: &[i16], width: usize) -> Vec<Digest> {
+    leaves(rows, width, i16::to_le_bytes)
+}
+
+/// As [`a16_leaves`] for rows of the stream.
+pub fn i32_leaves(rows: &[i32], width: usize) -> Vec<Digest> {
+    leaves(rows, width, i32::to_le_bytes)
 }
 
 /// Leaf of an emitted token.
@@ -25,15 +35,27 @@ pub fn token_leaf(token: u32) -> Digest {
     merkle::root(&[hash_bytes(Domain::TraceLeaf, &token.to_le_bytes())])
 }
 
-fn leaf<T: Copy, const N: usize>(row: &[T], encode: impl Fn(T) -> [u8; N]) -> Digest {
-    let mut bytes = Vec::new();
-    let mut pieces = Vec::new();
-    for piece in row.chunks(PIECE) {
-        bytes.clear();
-        bytes.extend(piece.iter().flat_map(|value| encode(*value)));
-        pieces.push(hash_bytes(Domain::TraceLeaf, &bytes));
+fn first(leaves: Vec<Digest>) -> Digest {
+    // A row without elements has no piece.
+    leaves.first().copied().unwrap_or_else(|| merkle::root(&[]))
+}
+
+fn leaves<T: Copy, const N: usize>(
+    rows: &[T],
+    width: usize,
+    encode: impl Fn(T) -> [u8; N],
+) -> Vec<Digest> {
+    let mut bytes = vec![[0; N]; rows.len()];
+    bytes.iter_mut().zip(rows).for_each(|(bytes, value)| *bytes = encode(*value));
+    let rows: Vec<&[[u8; N]]> = bytes.chunks_exact(width.max(1)).collect();
+    let mut pieces = vec![Vec::new(); rows.len()];
+    for piece in 0..width.div_ceil(PIECE) {
+        let texts = rows.iter().map(|row| row.chunks(PIECE).nth(piece).unwrap_or(&[]));
+        let texts: Vec<&[u8]> = texts.map(<[[u8; N]]>::as_flattened).collect();
+        let hashes = hash_many(Domain::TraceLeaf, &texts);
+        pieces.iter_mut().zip(hashes).for_each(|(pieces, hash)| pieces.push(hash));
     }
-    merkle::root(&pieces)
+    pieces.iter().map(|pieces| merkle::root(pieces)).collect()
 }
 
 /// Boundary leaves of one run, position by position.

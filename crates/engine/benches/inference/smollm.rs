@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::store::Store;
 use engine::{Engine, Job, Options, Sampling};
-use model::trace::i32_leaf;
+use model::trace::i32_leaves;
 
 use crate::clock::{Took, median_cpu, median_wall, took};
 use crate::peers::{Peer, llama, peak_megabytes, pull};
@@ -18,6 +18,8 @@ const ROUNDS: usize = 5;
 const DECODED: u32 = 32;
 /// Shape of the model, for the share of the trace: boundaries and width.
 const TRACED: (usize, usize) = (31, 576);
+/// Rows of a prompt that are hashed side by side.
+const TOGETHER: usize = 16;
 
 /// What is measured: name, peer's request, tokens, bar on the ratio of speeds.
 const MEASURES: [(&str, &str, u32, f64); 4] = [
@@ -161,7 +163,9 @@ fn eight(engine: &Engine) -> Took {
 
 /// Processor time of the trace leaves of that many positions.
 fn hashing(positions: u32) -> f64 {
-    let row: Vec<i32> = (0..TRACED.1).map(|at| i32::try_from(at).unwrap_or(0) * 7_919).collect();
-    let leaves = (0..positions).flat_map(|_| 0..TRACED.0);
-    took(|| leaves.for_each(|_| assert_ne!(i32_leaf(&row).as_bytes(), &[0; 32]))).cpu
+    let (boundaries, width) = TRACED;
+    let rows = i32::try_from(width * TOGETHER).unwrap_or(0);
+    let rows: Vec<i32> = (0..rows).map(|at| at * 7_919).collect();
+    let groups = boundaries * positions as usize / TOGETHER;
+    took(|| (0..groups).for_each(|_| assert_eq!(i32_leaves(&rows, width).len(), TOGETHER))).cpu
 }
