@@ -248,6 +248,7 @@ async fn start_operators(
             at_once: AT_ONCE,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,
+            fault: None,
         });
         let started = started.await.map_err(|source| Error::Operator { index, source })?;
         operators.push(started);

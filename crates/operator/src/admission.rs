@@ -75,7 +75,7 @@ fn check_model<'a>(node: &'a Node, request: &Request) -> Result<&'a Served, Refu
         let reason = format!("model {} is not served here; see the asks", body.model);
         return refuse(RefusalCode::Model, &reason);
     };
-    let semantics = served.model.manifest().semantics;
+    let semantics = served.engine.model().manifest().semantics;
     if body.semantics != semantics {
         let reason = format!("semantics version {} is asked, {semantics} is run", body.semantics);
         return refuse(RefusalCode::Model, &reason);
@@ -102,7 +102,7 @@ fn check_time(node: &Node, request: &Request) -> Result<(), Refusal> {
 
 fn check_bounds(served: &Served, request: &Request, ids: &[u32]) -> Result<(), Refusal> {
     let body = &request.body;
-    let facts = served.model.facts();
+    let facts = served.engine.model().facts();
     let job = Job {
         ids,
         sampling: sampling(request),
@@ -147,7 +147,7 @@ pub(crate) const fn sampling(request: &Request) -> Sampling {
 
 /// The most a task can cost: `max_tokens`, or what the model's positions leave.
 fn most(served: &Served, request: &Request, n_in: usize) -> Result<Credit, Refusal> {
-    let facts = served.model.facts();
+    let facts = served.engine.model().facts();
     let n_in = u32::try_from(n_in).unwrap_or(u32::MAX);
     let room = facts.max_positions.saturating_sub(n_in).saturating_add(1);
     let n_out = match facts.task {

@@ -15,17 +15,14 @@ use crate::{
     node::{Node, Phase},
     records::Undelivered,
 };
-use client::{
-    rpc::RpcError,
-    store::StoreError,
-    transactions::{SendError, Sender},
-};
+use client::{rpc::RpcError, store::StoreError, transactions::SendError};
 use crypto::{
     AccountId, Signed,
     merkle_sum::{BadLeaves, Leaf, SumTree},
 };
 use ledger::{
     Call,
+    disputes::LOADS,
     payments::{
         self, ALLOCATIONS, CLAIMS, ClaimRecord, LANES, Stage,
         schema::{Claim, LaneClaim, LaneId, MAX_CLAIM_LANES, ReceiptKey, Voucher},
@@ -76,7 +73,6 @@ impl From<Overflow> for ClaimError {
 
 /// Files claims until the box stops.
 pub(crate) async fn run(node: Arc<Node>) {
-    let mut sender = Sender::new(node.rpc.clone(), node.chain, node.owner, node.key.clone());
     let mut follower = node.follower.clone();
     let (mut dealt_with, mut refused) = (Epoch::ZERO, 0_u32);
     loop {
@@ -88,7 +84,7 @@ pub(crate) async fn run(node: Arc<Node>) {
         if epoch <= dealt_with {
             continue;
         }
-        match settle(&node, &mut sender, epoch).await {
+        match settle(&node, epoch).await {
             Ok(()) => (dealt_with, refused) = (epoch, 0),
             Err(ClaimError::Send(SendError::Rejected(why))) => {
                 let skipped = MAX_SKIPPED.min(1 << refused.min(6));
@@ -105,7 +101,7 @@ pub(crate) async fn run(node: Arc<Node>) {
 }
 
 /// Looks after the claims that were sent, then files the one of the period before `current`.
-async fn settle(node: &Node, sender: &mut Sender, current: Epoch) -> Result<(), ClaimError> {
+async fn settle(node: &Node, current: Epoch) -> Result<(), ClaimError> {
     let on_ledger: BTreeMap<Epoch, ClaimRecord> = node
         .rpc
         .records(&CLAIMS, &node.operator)
@@ -121,7 +117,8 @@ async fn settle(node: &Node, sender: &mut Sender, current: Epoch) -> Result<(), 
     let Some(claim) = build(node, epoch).await? else { return Ok(()) };
     node.records.put_claim(&claim).await?;
     let (lanes, fee) = (claim.lanes.len(), claim.totals.fee);
-    sender.send(Call::Payments(payments::Tx::FileClaim(claim.clone()))).await?;
+    let call = Call::Payments(payments::Tx::FileClaim(claim.clone()));
+    node.sender.lock().await.send(call).await?;
     let record = node.rpc.record(&CLAIMS, &(node.operator, epoch)).await?;
     if record.is_none_or(|record| record.root != claim.root) {
         return Ok(()); // An earlier one of ours came first; the next period looks after it.
@@ -135,11 +132,14 @@ async fn follow_up(
     node: &Node,
     on_ledger: &BTreeMap<Epoch, ClaimRecord>,
 ) -> Result<(), ClaimError> {
+    // A dispute that began in the window may outlast it, and needs what stands behind its receipt.
+    let load = node.rpc.record(&LOADS, &node.operator).await?;
+    let disputed = load.is_some_and(|load| load.disputes > 0);
     for claim in node.records.claims()? {
         match on_ledger.get(&claim.epoch) {
             Some(record) if record.root == claim.root => {
                 taken(node, &claim).await?;
-                if record.stage == Stage::Settled {
+                if record.stage == Stage::Settled && !disputed {
                     prune(node, &claim, Pruned::Openings).await?;
                 }
             }

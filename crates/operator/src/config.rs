@@ -3,7 +3,7 @@
 //! Rules: everything is held against its bounds before anything starts. Never here: secrets at
 //! rest, defaults that the chain decides.
 
-use crate::StartError;
+use crate::{StartError, faults::Fault};
 use client::{lanes::CREDIT_LIMIT, wire};
 use crypto::{AccountId, PublicKey, SecretKey};
 use engine::Engine;
@@ -41,6 +41,8 @@ pub struct Config {
     pub queue: usize,
     /// Unpaid receipts it puts up with per lane; 1 to [`wire::MAX_UNPAID`].
     pub credit_limit: usize,
+    /// What it does wrong: nothing, but in devnets and tests of what catches it.
+    pub fault: Option<Arc<dyn Fault>>,
 }
 
 /// One gateway.

@@ -22,6 +22,7 @@ mod config;
 mod connection;
 mod dial;
 mod error;
+pub mod faults;
 mod lanes;
 mod node;
 mod operator;
@@ -29,7 +30,9 @@ mod paths;
 mod records;
 mod runner;
 mod task;
+mod verification;
 
 pub use config::{Config, Gateway, MAX_AT_ONCE, MAX_GATEWAYS, MAX_QUEUE, ServedModel};
 pub use error::StartError;
 pub use operator::{Operator, start};
+pub use verification::challenge::{Challenge, ChallengeError, Ended, challenge};

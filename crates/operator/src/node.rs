@@ -2,17 +2,17 @@
 //!
 //! Never here: decisions.
 
-use crate::{lanes::Lanes, records::Records, runner::Runner};
-use client::{follow::Follower, rpc::Rpc};
-use crypto::{AccountId, ChainId, ModelId, OperatorId, SecretKey, Signed};
+use crate::{faults::Fault, lanes::Lanes, records::Records, runner::Runner};
+use client::{follow::Follower, rpc::Rpc, transactions::Sender};
+use crypto::{ChainId, ModelId, OperatorId, SecretKey, Signed};
+use engine::Engine;
 use ledger::{params::Windows, payments::schema::Ask};
-use model::Model;
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use units::{Epoch, Millis, Price};
 
 /// Messages that may be under work at once, over all connections.
@@ -21,7 +21,7 @@ pub(crate) const MAX_ACTIVE: u32 = 32_768;
 /// One model, its price and its engine.
 #[derive(Debug)]
 pub(crate) struct Served {
-    pub(crate) model: Arc<Model>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) price: Price,
     pub(crate) ask: Signed<Ask>,
     pub(crate) runner: Runner,
@@ -42,10 +42,12 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) chain: ChainId,
-    pub(crate) owner: AccountId,
     pub(crate) operator: OperatorId,
     pub(crate) key_epoch: u32,
     pub(crate) key: SecretKey,
+    /// Sends transactions under that key, one after the other.
+    pub(crate) sender: Mutex<Sender>,
+    pub(crate) fault: Option<Arc<dyn Fault>>,
     pub(crate) models: BTreeMap<ModelId, Served>,
     pub(crate) windows: Windows,
     pub(crate) rpc: Rpc,

@@ -13,8 +13,9 @@ use crate::{
     node::{Clock, MAX_ACTIVE, Node, Phase, Served},
     records::Records,
     runner::Runner,
+    verification::defence,
 };
-use client::{follow::Follower, rpc::Rpc};
+use client::{follow::Follower, rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, ModelId, OperatorId};
 use ledger::{
     payments::{LANES, schema::Ask},
@@ -24,7 +25,7 @@ use ledger::{
 use link::{Limits, TlsDialer};
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Mutex, Semaphore, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -48,6 +49,7 @@ const RECORDS: &str = "operator.redb";
 pub struct Operator {
     node: Arc<Node>,
     claims: JoinHandle<()>,
+    defence: Option<JoinHandle<()>>,
     gateways: Vec<JoinHandle<()>>,
 }
 
@@ -75,9 +77,9 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         lanes.allocations.claimed(&lane, claimed);
     }
     let asks = Asks { chain, operator, key_epoch };
+    let sender = Sender::new(rpc.clone(), chain, config.owner, config.box_key.clone());
     let node = Arc::new(Node {
         chain,
-        owner: config.owner,
         operator,
         key_epoch,
         models: serve(&config, asks, &records).await?,
@@ -91,12 +93,16 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         filed: watch::Sender::new(0),
         clock: Clock::start(),
         key: config.box_key,
+        sender: Mutex::new(sender),
+        fault: config.fault,
     });
     let dialer = TlsDialer::new(&node.key, Limits::default())?;
     let claims = tokio::spawn(claims::run(Arc::clone(&node)));
+    let answers = node.fault.as_ref().is_none_or(|fault| fault.answers());
+    let defence = answers.then(|| tokio::spawn(defence::run(Arc::clone(&node))));
     let dial = |gateway| tokio::spawn(dial::run(Arc::clone(&node), dialer.clone(), gateway));
     let gateways = config.gateways.into_iter().map(dial).collect();
-    Ok(Operator { node, claims, gateways })
+    Ok(Operator { node, claims, defence, gateways })
 }
 
 /// The number of the box key, if the chain knows it as the current one.
@@ -146,13 +152,14 @@ async fn serve(
     let mut models = BTreeMap::new();
     for served in &config.models {
         let (model, price) = (served.engine.model().id(), served.price);
+        let model = config.fault.as_ref().map_or(model, |fault| fault.poses_as(model));
         let serial = records.ask_serial(model, price).await?;
         let ask = Ask { chain, operator, key_epoch, model, price, serial };
         let runner = Runner::start(&served.engine, config.at_once, config.queue);
         let runner = runner.map_err(|source| StartError::Threads { model, source })?;
         let ask = ask.sign(&config.box_key);
-        let served = Served { model: Arc::clone(served.engine.model()), price, ask, runner };
-        models.insert(model, served);
+        let engine = Arc::clone(&served.engine);
+        models.insert(model, Served { engine, price, ask, runner });
     }
     Ok(models)
 }
@@ -179,6 +186,7 @@ impl Operator {
         node.phase.send_replace(Phase::Closing);
         // A claim on its way is found on the ledger after the next start.
         self.claims.abort();
+        self.defence.iter().for_each(JoinHandle::abort);
         let gateways = std::mem::take(&mut self.gateways);
         let aborts: Vec<_> = gateways.iter().map(JoinHandle::abort_handle).collect();
         let ended = async {
@@ -222,6 +230,7 @@ impl Drop for Operator {
             served.runner.close();
         }
         self.claims.abort();
+        self.defence.iter().for_each(JoinHandle::abort);
         self.gateways.iter().for_each(JoinHandle::abort);
     }
 }

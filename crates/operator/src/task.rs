@@ -70,6 +70,11 @@ impl Progress {
         self.changed.notify_one();
     }
 
+    /// Puts other tokens in the place of those that came.
+    fn replace(&self, tokens: &[u32]) {
+        tokens.clone_into(&mut self.tokens.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Takes what came since the last time.
     fn take(&self) -> Vec<u32> {
         std::mem::take(&mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner))
@@ -114,7 +119,11 @@ async fn answer(
     let position = lanes
         .admit(&task.voucher, request.sequence, fit.most, until, progress, origin.gateway)
         .await?;
-    let ran = run(node, origin, &fit, &task, progress).await;
+    let ran = match invented(node, &task) {
+        Some(run) => Ok(run),
+        None => run(node, origin, &fit, &task, progress).await,
+    };
+    let ran = ran.map(|run| said(node, run, progress));
     let done = ran.and_then(|run| conclude(node, origin, &fit, &task, progress, position, run));
     let (receipt, run) = match done {
         Ok(done) => done,
@@ -163,7 +172,10 @@ async fn run(
     let run = loop {
         tokio::select! {
             run = &mut finished => break run,
-            () = progress.changed.notified() => pass_on(origin, task.task, progress).await,
+            // A box that says something else than it computes cannot say it at once.
+            () = progress.changed.notified(), if node.fault.is_none() => {
+                pass_on(origin, task.task, progress).await;
+            }
             () = origin.sender.closed(), if gateway_is_there => {
                 gateway_is_there = false;
                 progress.cancel();
@@ -178,6 +190,22 @@ async fn run(
         return Err(not_run(node, &NoRun::Late));
     }
     Ok(run)
+}
+
+/// The answer of a box whose fault is to run nothing.
+fn invented(node: &Node, task: &wire::Task) -> Option<Run> {
+    let max_tokens = task.request.message.body.max_tokens;
+    node.fault.as_ref()?.invented(&task.ids, max_tokens)
+}
+
+/// What the box says it has computed.
+fn said(node: &Node, run: Run, progress: &Progress) -> Run {
+    let Some(fault) = &node.fault else { return run };
+    let run = fault.altered(run);
+    if let Output::Tokens(tokens) = &run.output {
+        progress.replace(tokens);
+    }
+    run
 }
 
 fn not_run(node: &Node, error: &NoRun) -> Refusal {
@@ -225,7 +253,7 @@ fn conclude(
     run: Run,
 ) -> Result<(Signed<Receipt>, Run), Refusal> {
     let request: &Request = &task.request.message;
-    let facts = fit.served.model.facts();
+    let facts = fit.served.engine.model().facts();
     let work = model::work_units(facts, run.n_in, run.n_out);
     let fee = fee(request.price, work)
         .map_err(|_| Refusal::new(RefusalCode::Internal, "the fee does not fit"))?;
@@ -261,6 +289,7 @@ fn record(
     receipt: Signed<Receipt>,
     run: Run,
 ) -> (Answered, Opening) {
+    let trace_root = run.trace_root;
     let (tokens, row) = match run.output {
         Output::Tokens(tokens) => (tokens, Vec::new()),
         Output::Row(row) => (Vec::new(), row),
@@ -270,6 +299,7 @@ fn record(
         ids: task.ids,
         tokens: List::new(tokens).unwrap_or_default(),
         row: List::new(row).unwrap_or_default(),
+        trace_root,
     };
     (Answered { gateway: origin.gateway, request: task.request, receipt }, opening)
 }

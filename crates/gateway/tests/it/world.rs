@@ -236,6 +236,7 @@ impl World {
             at_once: 1,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,
+            fault: None,
         };
         let before = self.gateway().operators();
         self.boxes.push(operator::start(config).await.unwrap());

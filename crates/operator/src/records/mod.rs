@@ -65,6 +65,8 @@ pub(crate) struct Opening {
     pub(crate) tokens: List<u32, MAX_INPUT_IDS>,
     /// The output's row; none for tokens.
     pub(crate) row: List<i32, MAX_ROW>,
+    /// Root of the trace behind the receipt's commitment.
+    pub(crate) trace_root: Digest,
 }
 
 /// A lane as it is on disk.
@@ -172,7 +174,6 @@ impl Records {
     }
 
     /// What stands behind a receipt, until it is pruned.
-    #[cfg(test)]
     pub(crate) fn opening(&self, lane: LaneId, seq: u64) -> Result<Option<Opening>, StoreError> {
         self.get(OPENINGS, &key(&(lane, seq)))
     }

@@ -65,6 +65,7 @@ fn opening() -> Opening {
         ids: List::new(vec![1, 2]).unwrap(),
         tokens: List::new(vec![3]).unwrap(),
         row: List::empty(),
+        trace_root: Digest::ZERO,
     }
 }
 

@@ -14,7 +14,8 @@ use crypto::{AccountId, ChainId, OperatorId, PublicKey, Salt, SecretKey, Signed}
 use ledger::{
     Call, Genesis, Params, accounts,
     credits::{self, PriceSource},
-    genesis::{GenesisAccount, GenesisOperator, GenesisSession},
+    genesis::{GenesisAccount, GenesisModel, GenesisOperator, GenesisSession},
+    models,
     payments::{
         self, DEPOSITS,
         schema::{AuditMode, LaneId, Receipt, Request, RequestBody, Sampling, Tier, Voucher},
@@ -76,6 +77,20 @@ pub(crate) fn params() -> Params {
     params
 }
 
+fn published(name: &str, model: &Model) -> GenesisModel {
+    let bytes = |encoded: std::io::Result<Vec<u8>>| encoded.unwrap();
+    GenesisModel {
+        owner: account("payer"),
+        publication: models::Publication {
+            publisher: Text::new("test").unwrap(),
+            name: Text::new(name).unwrap(),
+            manifest: models::schema::Manifest::new(bytes(borsh::to_vec(model.manifest())))
+                .unwrap(),
+            graph: models::schema::Graph::new(bytes(borsh::to_vec(model.graph()))).unwrap(),
+        },
+    }
+}
+
 fn genesis() -> Genesis {
     let session = |role: &str| GenesisSession {
         key: key(role).public(),
@@ -108,7 +123,7 @@ fn genesis() -> Genesis {
         accounts: List::new(accounts).unwrap(),
         operators: List::new(vec![operator("owner", "box"), operator("rival", "rival-box")])
             .unwrap(),
-        models: List::default(),
+        models: List::new(vec![published("chat", &chat()), published("embed", &embed())]).unwrap(),
         params: params(),
     }
 }
@@ -160,6 +175,7 @@ impl World {
             at_once: 1,
             queue: Config::QUEUE,
             credit_limit: Config::CREDIT_LIMIT,
+            fault: None,
         }
     }
 

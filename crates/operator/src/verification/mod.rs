@@ -1,0 +1,85 @@
+//! Verified work: a wrong receipt is challenged, a right one is defended.
+//!
+//! - `challenge`: of one receipt, by whoever holds its content.
+//! - `defence`: an operator's moves in the disputes of its receipts.
+//! - `disputes`: the moves of either party.
+//! - `execution`: one's own re-execution, of which findings and moves are made.
+//!
+//! Rules: what is to be done is read from the ledger at every look, so a restart loses nothing;
+//! each act is sent until it is applied, and given up after [`ATTEMPTS`] refusals, because each
+//! costs a fee.
+//! Never here: a judgement that the ledger could not repeat.
+
+pub(crate) mod challenge;
+pub(crate) mod defence;
+mod disputes;
+mod execution;
+
+use client::{
+    rpc::RpcError,
+    store::StoreError,
+    transactions::{SendError, Sender},
+};
+use crypto::Digest;
+use ledger::Call;
+use std::collections::BTreeMap;
+use tokio::sync::Mutex;
+
+/// Refusals of one act after which it is left.
+const ATTEMPTS: u8 = 3;
+/// Acts remembered.
+const MAX_ACTS: usize = 4_096;
+
+/// Why a look ended early; the next one begins anew.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    /// The node.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Something that is to be done once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Act {
+    /// In a dispute, after so many moves.
+    Move {
+        /// Of which receipt.
+        receipt: Digest,
+        /// In which line.
+        line: u32,
+        /// Moves before it.
+        moves: u32,
+    },
+}
+
+/// How often each act was refused, or that it was done.
+#[derive(Debug, Default)]
+pub(crate) struct Acts(BTreeMap<Act, u8>);
+
+impl Acts {
+    /// Whether an act is still worth trying.
+    pub(crate) fn may(&self, act: &Act) -> bool {
+        self.0.get(act).is_none_or(|refused| *refused < ATTEMPTS)
+    }
+
+    /// Sends an act's transaction and notes what came of it.
+    pub(crate) async fn send(&mut self, act: Act, call: Call, sender: &Mutex<Sender>) {
+        let sent = sender.lock().await.send(call).await;
+        if self.0.len() >= MAX_ACTS {
+            self.0.pop_first();
+        }
+        let refused = self.0.entry(act).or_default();
+        match sent {
+            Ok(_) => *refused = ATTEMPTS,
+            Err(SendError::Rejected(why)) => {
+                *refused = refused.saturating_add(1);
+                tracing::warn!(?act, code = why.code, reason = why.message, "refused");
+            }
+            // The node did not answer: that costs nothing.
+            Err(error) => tracing::warn!(?act, %error, "not sent"),
+        }
+    }
+}
