@@ -62,14 +62,16 @@ pub(crate) use row_kernels;
 
 /// Fills a row of sixteen places, or of as many as the matrix has channels left. A macro, because
 /// closures would be compiled without the features of their callers, and two loops, because only
-/// the one of known length becomes vector code.
+/// the one of known length becomes vector code; and that only if no store lies between its loads.
 macro_rules! fill {
     ($row:expr, $lane:ident => $value:expr) => {{
         let row = $row;
         if let Some(whole) = row.first_chunk_mut::<LANES>() {
+            let mut values = *whole;
             for $lane in 0..LANES {
-                whole[$lane] = $value;
+                values[$lane] = $value;
             }
+            *whole = values;
         } else {
             for $lane in 0..row.len() {
                 row[$lane] = $value;
@@ -124,7 +126,8 @@ fn residual_onto<T: Copy + Into<i32>>(
 /// c·x.
 #[inline(always)]
 fn streamed(residual: &Residual<'_>, lane: usize, x: i32) -> i64 {
-    i64::from(residual.streams[lane]).wrapping_mul(i64::from(x)) << residual.stream_bits
+    let product = i64::from(residual.streams[lane]).wrapping_mul(i64::from(x));
+    product.wrapping_shl(residual.stream_bits)
 }
 
 #[inline(always)]
