@@ -1,6 +1,10 @@
-//! Why a manifest, graph, file or run is refused. Each variant names what, and the bound it broke.
+//! Why a manifest, graph, file or run is refused. Each variant names what, the bound it broke, and
+//! what to do.
 
 use crypto::Digest;
+
+/// What helps against a graph that no importer makes.
+const AGAIN: &str = "the file is damaged or no model: fetch or import it again";
 
 /// A model that cannot be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +21,7 @@ pub enum ModelError {
         reason: String,
     },
     /// More of something than the format admits.
-    #[error("{what} is {value}, the limit is {limit}")]
+    #[error("{what} is {value}, the limit is {limit}; choose a model that stays within it")]
     TooLarge {
         /// Which quantity.
         what: &'static str,
@@ -27,7 +31,7 @@ pub enum ModelError {
         limit: u64,
     },
     /// Less of something than makes sense.
-    #[error("{what} is {value}, at least {least} is needed")]
+    #[error("{what} is {value}, at least {least} is needed; {AGAIN}")]
     TooSmall {
         /// Which quantity.
         what: &'static str,
@@ -61,7 +65,7 @@ pub enum ModelError {
         declared: Digest,
     },
     /// An op that reads a value of the wrong sort, or one that is not there.
-    #[error("op {op} reads value {value}: {reason}")]
+    #[error("op {op} reads value {value}: {reason}; {AGAIN}")]
     Operand {
         /// Index of the op.
         op: usize,
@@ -71,7 +75,7 @@ pub enum ModelError {
         reason: &'static str,
     },
     /// An op where it may not stand, or with attributes that do not fit each other.
-    #[error("op {op}: {reason}")]
+    #[error("op {op}: {reason}; {AGAIN}")]
     Op {
         /// Index of the op.
         op: usize,
@@ -79,13 +83,16 @@ pub enum ModelError {
         reason: &'static str,
     },
     /// A weight type whose number is reserved.
-    #[error("op {op} uses 4-bit grouped weights, which are reserved and not supported yet")]
+    #[error(
+        "op {op} uses 4-bit grouped weights, which are reserved and not supported yet; import the \
+         model with 8-bit weights"
+    )]
     ReservedWeights {
         /// Index of the op.
         op: usize,
     },
     /// Boundaries that do not cut the graph into blocks.
-    #[error("boundary {boundary}: {reason}")]
+    #[error("boundary {boundary}: {reason}; {AGAIN}")]
     Boundary {
         /// Index in the list of boundaries.
         boundary: usize,
@@ -93,7 +100,7 @@ pub enum ModelError {
         reason: &'static str,
     },
     /// A stop id outside the vocabulary, out of order, or where nothing is generated.
-    #[error("stop id {id}: {reason}")]
+    #[error("stop id {id}: {reason}; correct the list of stop ids and import the model again")]
     StopId {
         /// The id.
         id: u32,
@@ -101,7 +108,9 @@ pub enum ModelError {
         reason: &'static str,
     },
     /// A licence that is empty or not printable ASCII.
-    #[error("the licence must be a non-empty expression in printable ASCII")]
+    #[error(
+        "the licence must be printable ASCII and not empty; give an SPDX expression: Apache-2.0"
+    )]
     Licence,
     /// A file longer or shorter than its header says.
     #[error(
@@ -115,7 +124,7 @@ pub enum ModelError {
         found: u64,
     },
     /// A number in a tensor outside its type.
-    #[error("op {op}: {what} is {value}, outside its range")]
+    #[error("op {op}: {what} is {value}, outside its range; {AGAIN}")]
     Range {
         /// Index of the op.
         op: usize,
@@ -125,7 +134,7 @@ pub enum ModelError {
         value: i64,
     },
     /// Parts handed over in a shape that the graph does not have.
-    #[error("{what} does not have the shape that the graph implies")]
+    #[error("{what} does not have the shape that the graph implies; {AGAIN}")]
     Shape {
         /// Which part.
         what: &'static str,
@@ -139,7 +148,7 @@ pub enum RunError {
     #[error("the input is empty; at least one token is needed")]
     EmptyInput,
     /// More input than the model takes.
-    #[error("the input has {tokens} tokens, the model takes at most {limit}")]
+    #[error("the input has {tokens} tokens, the model takes at most {limit}; shorten it")]
     InputTooLong {
         /// Tokens given.
         tokens: usize,
@@ -147,7 +156,10 @@ pub enum RunError {
         limit: u32,
     },
     /// A token id outside the vocabulary.
-    #[error("token id {id} at position {position} is outside the vocabulary of {vocabulary}")]
+    #[error(
+        "token id {id} at position {position} is outside the vocabulary of {vocabulary}; encode \
+         the text with this model's tokenizer"
+    )]
     TokenOutOfRange {
         /// The id.
         id: u32,
@@ -160,7 +172,7 @@ pub enum RunError {
     #[error("max_tokens is 0; at least 1 is needed")]
     NoTokens,
     /// More stop ids than a request may carry.
-    #[error("{given} stop ids were given, at most {limit} are allowed")]
+    #[error("{given} stop ids were given, at most {limit} are allowed; leave some out")]
     TooManyStopIds {
         /// Ids given.
         given: usize,

@@ -45,7 +45,7 @@ pub use source::Source;
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// A recipe that cannot be read.
-    #[error("the recipe is unreadable: {reason}")]
+    #[error("the recipe is unreadable: {reason}; import again without it and a new one is written")]
     Recipe {
         /// What the parser found.
         reason: String,
@@ -59,7 +59,7 @@ pub enum ImportError {
         reason: String,
     },
     /// A configuration beside the weights that cannot be used.
-    #[error("{name} cannot be used: {reason}")]
+    #[error("{name} cannot be used: {reason}; fetch the model's folder again, all of its files")]
     Config {
         /// Its file name.
         name: String,
@@ -75,7 +75,7 @@ pub enum ImportError {
         known: &'static str,
     },
     /// A feature that would change the arithmetic.
-    #[error("the model uses {feature}, which cannot be imported")]
+    #[error("the model uses {feature}, which cannot be imported; choose a model without it")]
     Unsupported {
         /// Which feature.
         feature: String,
@@ -84,19 +84,22 @@ pub enum ImportError {
     #[error("the source names no licence for its weights; give it as an SPDX expression")]
     NoLicence,
     /// A weight file that cannot be read.
-    #[error("the weight file is unreadable: {reason}")]
+    #[error("the weight file is unreadable: {reason}; fetch it again")]
     Source {
         /// What the parser found.
         reason: String,
     },
     /// A tensor that the architecture needs.
-    #[error("the weight file has no tensor {name}")]
+    #[error("the weight file has no tensor {name}; fetch it and its configuration again together")]
     MissingTensor {
         /// Its name.
         name: String,
     },
     /// A tensor of another type or shape.
-    #[error("tensor {name} is {found}, the architecture needs {expected}")]
+    #[error(
+        "tensor {name} is {found}, the architecture needs {expected}; fetch the weight file and \
+         its configuration again together"
+    )]
     Tensor {
         /// Its name.
         name: String,
@@ -106,7 +109,9 @@ pub enum ImportError {
         expected: String,
     },
     /// A tokenizer that is of another kind, or broken.
-    #[error("the file's tokenizer cannot be used: {reason}")]
+    #[error(
+        "the file's tokenizer cannot be used: {reason}; give the tokenizer.json that belongs to it"
+    )]
     Tokenizer {
         /// What is wrong.
         reason: String,
@@ -121,7 +126,10 @@ pub enum ImportError {
         name: String,
     },
     /// An op that no pattern covers.
-    #[error("{op} ({node}) stands where {expected} should; this graph cannot be imported")]
+    #[error(
+        "{op} ({node}) stands where {expected} should, so this graph cannot be imported; import \
+         the model's safetensors instead"
+    )]
     Op {
         /// The op.
         op: String,
@@ -131,7 +139,9 @@ pub enum ImportError {
         expected: &'static str,
     },
     /// A recipe that says something else than the source.
-    #[error("the recipe has {what} {recipe}, the weight file {source_value}")]
+    #[error(
+        "the recipe has {what} {recipe}, the weight file {source_value}; import without a recipe"
+    )]
     Differs {
         /// Of what.
         what: &'static str,
@@ -141,13 +151,16 @@ pub enum ImportError {
         source_value: f64,
     },
     /// A number that is none.
-    #[error("tensor {name} holds a value that is not finite")]
+    #[error("tensor {name} holds a value that is not finite; fetch the weight file again")]
     NotFinite {
         /// The tensor's name.
         name: String,
     },
     /// Integers outside their type.
-    #[error("{what} would be {value}, outside its range; the weights are too large to bound")]
+    #[error(
+        "{what} would be {value}, outside its range: the weights are too large to bound; choose \
+         another model"
+    )]
     Unbounded {
         /// Which number.
         what: &'static str,

@@ -145,7 +145,10 @@ fn what_would_change_the_arithmetic_is_refused_by_name() {
         import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err().to_string()
     };
     let error = refused(&CONFIG.replace("gelu", "relu"));
-    assert_eq!(error, "the model uses hidden_act = \"relu\", which cannot be imported");
+    assert_eq!(
+        error,
+        "the model uses hidden_act = \"relu\", which cannot be imported; choose a model without it"
+    );
     let error = refused(&CONFIG.replace("bert", "t5"));
     assert_eq!(error, "the architecture \"t5\" cannot be imported; known are: bert, llama");
     let error = refused(&CONFIG.replace("layer_norm_eps", "other"));
@@ -164,7 +167,11 @@ fn a_missing_tensor_is_named() {
     let mut tensors = tensors();
     tensors.remove("encoder.layer.1.output.dense.bias");
     let error = import(&tensors).unwrap_err().to_string();
-    assert_eq!(error, "the weight file has no tensor encoder.layer.1.output.dense.bias");
+    assert_eq!(
+        error,
+        "the weight file has no tensor encoder.layer.1.output.dense.bias; fetch it and its \
+         configuration again together"
+    );
 }
 
 #[test]
