@@ -35,4 +35,7 @@ mod verification;
 pub use config::{Config, Gateway, MAX_AT_ONCE, MAX_GATEWAYS, MAX_QUEUE, ServedModel};
 pub use error::StartError;
 pub use operator::{Operator, start};
-pub use verification::challenge::{Challenge, ChallengeError, Ended, challenge};
+pub use verification::{
+    challenge::{Challenge, ChallengeError, Ended, challenge},
+    execution::{Execution, ExecutionError, Order, Side},
+};

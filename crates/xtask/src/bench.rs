@@ -12,6 +12,7 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("accuracy", "engine", "MiniLM and SmolLM2 in integers beside plain float forwards"),
     ("inference", "engine", "products, MiniLM, SmolLM2 beside float GEMM, ONNX Runtime, llama.cpp"),
     ("steps", "model", "the dearest dispute steps at the largest legal sizes"),
+    ("verification", "operator", "disputes over MiniLM and SmolLM2, to their last step"),
     ("ledger", "ledger", "transactions applied per second"),
     ("chain", "chain", "transfers per second through one embedded validator"),
 ];

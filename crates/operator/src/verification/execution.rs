@@ -24,7 +24,7 @@ use std::{ops::Range, sync::Arc};
 
 /// Why a run cannot be re-executed, or a part of it not be shown.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ExecutionError {
+pub enum ExecutionError {
     /// The engine does not run it.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -46,7 +46,8 @@ pub(crate) enum ExecutionError {
 }
 
 /// On which side of a dispute a re-execution stands.
-pub(crate) enum Side {
+#[derive(Debug, Clone)]
+pub enum Side {
     /// Who signed the receipt: what it has served, and its commitment to the trace.
     Defender {
         /// What was served.
@@ -59,17 +60,18 @@ pub(crate) enum Side {
 }
 
 /// What is run anew.
-pub(crate) struct Order<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
     /// What was asked.
-    pub(crate) body: &'a RequestBody,
+    pub body: &'a RequestBody,
     /// What the operator states.
-    pub(crate) receipt: &'a Receipt,
+    pub receipt: &'a Receipt,
     /// The input.
-    pub(crate) ids: &'a [u32],
+    pub ids: &'a [u32],
     /// The request's salt.
-    pub(crate) salt: Salt,
+    pub salt: Salt,
     /// The claimed output, if it is tokens: computed in one pass as far as it is right.
-    pub(crate) guess: &'a [u32],
+    pub guess: &'a [u32],
 }
 
 /// A coarse leaf's fine tree, and the rows that it is made of.
@@ -80,7 +82,7 @@ struct FineLeaf {
 }
 
 /// A run with everything behind it.
-pub(crate) struct Execution {
+pub struct Execution {
     engine: Arc<Engine>,
     plan: Plan,
     rerun: Rerun,
@@ -95,11 +97,7 @@ impl Execution {
     ///
     /// # Errors
     /// [`ExecutionError`].
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        order: &Order<'_>,
-        side: Side,
-    ) -> Result<Self, ExecutionError> {
+    pub fn new(engine: Arc<Engine>, order: &Order<'_>, side: Side) -> Result<Self, ExecutionError> {
         let Order { body, receipt, ids, salt, guess } = *order;
         let sampling = Sampling {
             temperature_milli: body.sampling.temperature_milli,
@@ -122,7 +120,7 @@ impl Execution {
     }
 
     /// What was found.
-    pub(crate) fn finding(&self) -> Finding {
+    pub fn finding(&self) -> Finding {
         let run = self.rerun.run();
         Finding {
             trace_root: run.trace_root,

@@ -13,7 +13,7 @@
 pub(crate) mod challenge;
 pub(crate) mod defence;
 mod disputes;
-mod execution;
+pub(crate) mod execution;
 
 use client::{
     rpc::RpcError,
