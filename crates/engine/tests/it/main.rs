@@ -3,6 +3,7 @@
 mod import;
 mod llama;
 mod onnx;
+mod products;
 mod random;
 mod rerun;
 mod store;

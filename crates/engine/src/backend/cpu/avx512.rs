@@ -36,6 +36,11 @@ impl Kernels for Avx512Vnni {
         unsafe { tiles(panel, rows, out, stride) }
     }
 
+    fn products_w8_pair(&self, panels: &[i8], rows: &[&[i16]], out: &mut [i32]) {
+        // SAFETY: the instructions were detected.
+        unsafe { pair_tiles(panels, rows, out) }
+    }
+
     fn products_a16(&self, panel: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize) {
         // SAFETY: the instructions were detected.
         unsafe { tiles(panel, rows, out, stride) }
@@ -100,6 +105,74 @@ fn tiles<T: Operand>(panel: &[T], rows: &[&[i16]], out: &mut [i32], stride: usiz
         rows = rest;
         if left > 0 {
             out = &mut out[height * stride..];
+        }
+    }
+}
+
+/// Cuts the rows into tiles that two panels go through together. Each input is loaded once for
+/// both: with one panel the loads, two a cycle, would hold up the products, two a cycle as well.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn pair_tiles(panels: &[i8], rows: &[&[i16]], out: &mut [i32]) {
+    let panels = panels.split_at(panels.len() / 2);
+    let (mut out, mut after) = out.split_at_mut(rows.len() * LANES);
+    let mut rows = rows;
+    while !rows.is_empty() {
+        let height = rows.len().div_ceil(rows.len().div_ceil(TILE_ROWS));
+        let (tile_rows, rest) = rows.split_at(height);
+        match height {
+            8 => pair_tile::<8>(panels, tile_rows, out, after),
+            9 => pair_tile::<9>(panels, tile_rows, out, after),
+            10 => pair_tile::<10>(panels, tile_rows, out, after),
+            11 => pair_tile::<11>(panels, tile_rows, out, after),
+            TILE_ROWS => pair_tile::<TILE_ROWS>(panels, tile_rows, out, after),
+            _ => {
+                tiles(panels.0, tile_rows, out, LANES);
+                tiles(panels.1, tile_rows, after, LANES);
+            }
+        }
+        rows = rest;
+        out = &mut out[height * LANES..];
+        after = &mut after[height * LANES..];
+    }
+}
+
+/// Products of two panels with `M` rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn pair_tile<const M: usize>(
+    panels: (&[i8], &[i8]),
+    rows: &[&[i16]],
+    out: &mut [i32],
+    after: &mut [i32],
+) {
+    let pairs = panels.0.len() / (2 * LANES);
+    assert!(panels.1.len() == panels.0.len(), "panels of one depth");
+    assert!(rows.len() == M && rows.iter().all(|row| row.len() >= 2 * pairs), "rows of the depth");
+    let mut inputs: [*const i32; M] = [std::ptr::null(); M];
+    for row in 0..M {
+        inputs[row] = rows[row].as_ptr().cast();
+    }
+    let mut acc = [[_mm512_setzero_si512(); M]; 2];
+    for pair in 0..pairs {
+        // SAFETY: both panels and each row have the pair; a prefetch of any address is harmless.
+        unsafe {
+            let at =
+                (panels.0.as_ptr().add(pair * 2 * LANES), panels.1.as_ptr().add(pair * 2 * LANES));
+            if pair.is_multiple_of(i8::PAIRS_OF_A_LINE) {
+                _mm_prefetch::<_MM_HINT_T0>(at.0.wrapping_byte_add(AHEAD));
+                _mm_prefetch::<_MM_HINT_T0>(at.1.wrapping_byte_add(AHEAD));
+            }
+            let weights = (i8::load(at.0), i8::load(at.1));
+            for row in 0..M {
+                let a = _mm512_set1_epi32(inputs[row].add(pair).read_unaligned());
+                acc[0][row] = _mm512_dpwssd_epi32(acc[0][row], weights.0, a);
+                acc[1][row] = _mm512_dpwssd_epi32(acc[1][row], weights.1, a);
+            }
+        }
+    }
+    for (acc, out) in acc.iter().zip([out, after]) {
+        for (sum, out) in acc.iter().zip(out[..M * LANES].chunks_exact_mut(LANES)) {
+            // SAFETY: sixteen places are there.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), *sum) }
         }
     }
 }

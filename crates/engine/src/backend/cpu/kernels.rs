@@ -87,6 +87,15 @@ pub(crate) trait Kernels: Send + Sync {
     /// as the panel is deep; the sums of row `r` go to `out[r·stride..]`.
     fn products_w8(&self, panel: &[i8], rows: &[&[i16]], out: &mut [i32], stride: usize);
 
+    /// As `products_w8` for two panels, one behind the other, and rows of sums without gaps: first
+    /// those of the first panel, then those of the second.
+    fn products_w8_pair(&self, panels: &[i8], rows: &[&[i16]], out: &mut [i32]) {
+        let (first, second) = panels.split_at(panels.len() / 2);
+        let (out, after) = out.split_at_mut(rows.len() * LANES);
+        self.products_w8(first, rows, out, LANES);
+        self.products_w8(second, rows, after, LANES);
+    }
+
     /// As `products_w8` for a panel of 16-bit operands.
     fn products_a16(&self, panel: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize);
 

@@ -1,7 +1,7 @@
 //! Matrix products and what follows them: requantise, residual add, gated residual add, logits.
 //!
-//! Work is cut by panels, so that each weight is read by one thread once per block of rows. Sums of
-//! a block stay on the stack; what follows the sums happens before the next panel.
+//! Work is cut by panels, so that each weight is read by one thread once per block of rows. Two
+//! panels go through a block together; what follows their sums happens before the next two.
 
 use std::ops::Range;
 
@@ -15,9 +15,6 @@ use crate::pool::Pool;
 
 /// Rows whose sums are held at once. With 1,536 inputs they fill half of a second-level cache.
 const BLOCK_ROWS: usize = 11 * TILE_ROWS;
-
-/// Sums of a block of rows.
-type Sums = [Lanes; BLOCK_ROWS];
 
 /// Where products are computed.
 #[derive(Clone, Copy)]
@@ -45,6 +42,7 @@ impl<'a> Inputs<'a> {
 }
 
 /// One panel and one block of rows on their way.
+#[derive(Clone)]
 struct Part<'a, 'm> {
     matrix: &'m Matrix,
     /// Which of the matrices that is.
@@ -72,8 +70,7 @@ impl Workers<'_> {
     ) {
         let outs = outs.iter_mut().zip(matrices);
         let grids: Vec<_> = outs.map(|(out, matrix)| Grid::new(out, matrix.outputs)).collect();
-        self.parts(matrices, input, |part, sums| {
-            let sums = self.sums(part, sums);
+        self.sums(matrices, input, |part, sums| {
             let (matrix, panel) = (part.matrix, part.panel);
             let (m, b) = (matrix.multipliers(panel), matrix.narrow_biases(panel));
             // SAFETY: each part has its own grid, or panel and rows.
@@ -112,8 +109,7 @@ impl Workers<'_> {
                 clamp_res((sum * i64::from(m) + x + b) >> SHIFT)
             });
         }
-        self.parts(&[matrix], input, |part, sums| {
-            let sums = self.sums(part, sums);
+        self.sums(&[matrix], input, |part, sums| {
             let Some(residual) = residual_of(matrix, part, part.rows.start, stream) else { return };
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(part.rows.clone(), part.columns()) };
@@ -135,8 +131,7 @@ impl Workers<'_> {
             return self.gate_wide(matrix, halves, stream, &grid);
         }
         let stream = Stream::Res(Strided { data: stream, stride: matrix.outputs });
-        self.parts(&[matrix], halves, |part, sums| {
-            let sums = self.sums(part, sums);
+        self.sums(&[matrix], halves, |part, sums| {
             let rows = part.rows.start / 2..part.rows.end / 2;
             let Some(residual) = residual_of(matrix, part, rows.start, stream) else { return };
             // SAFETY: each part has its own panel and rows.
@@ -146,7 +141,7 @@ impl Workers<'_> {
     }
 
     fn gate_wide(&self, matrix: &Matrix, halves: Inputs<'_>, stream: &[i32], grid: &Grid<'_, i32>) {
-        self.parts(&[matrix], halves, |part, _| {
+        self.parts(&[matrix], halves, |part| {
             let rows = part.rows.start / 2..part.rows.end / 2;
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(rows.clone(), part.columns()) };
@@ -175,26 +170,62 @@ impl Workers<'_> {
                 sum * i64::from(matrix.multipliers(panel)[lane])
             });
         }
-        self.parts(&[matrix], input, |part, sums| {
-            let sums = self.sums(part, sums);
+        self.sums(&[matrix], input, |part, sums| {
             // SAFETY: each part has its own panel and rows.
             let mut out = unsafe { grid.window(part.rows.clone(), part.columns()) };
             self.kernels.logits(sums, matrix.multipliers(part.panel), &mut out);
         });
     }
 
-    /// Calls `body` with every panel and block of rows, in parallel over groups of panels. All
-    /// matrices have one depth.
+    /// Calls `body` with every panel and block of rows and Σ w·a of the two, in wrapping i32.
+    fn sums<'m>(
+        &self,
+        matrices: &[&'m Matrix],
+        input: Inputs<'_>,
+        body: impl Fn(&Part<'_, 'm>, &[Lanes]) + Sync,
+    ) {
+        self.blocks(matrices, input, |part, panels| {
+            let count = part.inputs.len();
+            let mut sums = vec![[0; LANES]; 2 * count];
+            for first in panels.clone().step_by(2) {
+                let pair = first..(first + 2).min(panels.end);
+                let weights = self.matrices.panels(part.matrix, &pair);
+                let out = sums[..pair.len() * count].as_flattened_mut();
+                if pair.len() == 2 {
+                    self.kernels.products_w8_pair(weights, part.inputs, out);
+                } else {
+                    self.kernels.products_w8(weights, part.inputs, out, LANES);
+                }
+                for (panel, sums) in pair.zip(sums.chunks_exact(count)) {
+                    body(&Part { panel, ..part.clone() }, sums);
+                }
+            }
+        });
+    }
+
+    /// Calls `body` with every panel and block of rows.
     fn parts<'m>(
         &self,
         matrices: &[&'m Matrix],
         input: Inputs<'_>,
-        body: impl Fn(&Part<'_, 'm>, &mut Sums) + Sync,
+        body: impl Fn(&Part<'_, 'm>) + Sync,
+    ) {
+        self.blocks(matrices, input, |part, panels| {
+            panels.for_each(|panel| body(&Part { panel, ..part.clone() }));
+        });
+    }
+
+    /// Calls `body` with every block of rows and successive panels of one matrix, in parallel over
+    /// groups of panels. All matrices have one depth.
+    fn blocks<'m>(
+        &self,
+        matrices: &[&'m Matrix],
+        input: Inputs<'_>,
+        body: impl Fn(&Part<'_, 'm>, Range<usize>) + Sync,
     ) {
         let count = input.data.len() / input.width;
         let panels = matrices.iter().map(|matrix| matrix.panels()).sum();
         self.pool.ranges(panels, count * input.width * LANES, |panels| {
-            let mut sums: Sums = [[0; LANES]; BLOCK_ROWS];
             let mut block: [&[i16]; BLOCK_ROWS] = [&[]; BLOCK_ROWS];
             for first in (0..count).step_by(BLOCK_ROWS) {
                 let rows = first..(first + BLOCK_ROWS).min(count);
@@ -204,20 +235,15 @@ impl Workers<'_> {
                 for (index, matrix) in matrices.iter().copied().enumerate() {
                     let (from, to) = (before, before + matrix.panels());
                     before = to;
-                    for panel in panels.start.max(from)..panels.end.min(to) {
-                        let (panel, rows) = (panel - from, rows.clone());
-                        body(&Part { matrix, index, panel, rows, inputs }, &mut sums);
+                    let panels = panels.start.max(from)..panels.end.min(to);
+                    if !panels.is_empty() {
+                        let (panel, rows) = (panels.start - from, rows.clone());
+                        let panels = panel..panels.end - from;
+                        body(&Part { matrix, index, panel, rows, inputs }, panels);
                     }
                 }
             }
         });
-    }
-
-    /// Σ w·a of a part in wrapping i32.
-    fn sums<'s>(&self, part: &Part<'_, '_>, sums: &'s mut Sums) -> &'s [Lanes] {
-        let weights = self.matrices.panel(part.matrix, part.panel, 0, part.matrix.inputs);
-        self.kernels.products_w8(weights, part.inputs, sums.as_flattened_mut(), LANES);
-        &sums[..part.inputs.len()]
     }
 
     /// Exact sums of a part, a tile of rows at a time, with the tile's first row in the part: 32
@@ -254,7 +280,7 @@ impl Workers<'_> {
         grid: &Grid<'_, T>,
         finish: impl Fn(usize, usize, usize, i64) -> T + Sync,
     ) {
-        self.parts(&[matrix], input, |part, _| {
+        self.parts(&[matrix], input, |part| {
             // SAFETY: each part has its own panel and rows.
             let mut out: Window<'_, T> = unsafe { grid.window(part.rows.clone(), part.columns()) };
             self.exact(part, |first, sums| {

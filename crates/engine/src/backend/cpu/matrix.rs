@@ -1,5 +1,7 @@
 //! Weights of the linear ops in panels, all in one memory.
 
+use std::ops::Range;
+
 use model::constants::A16_MIN;
 use model::{Channels, Op, OpWeights};
 
@@ -142,6 +144,13 @@ impl Matrices {
     pub(crate) fn panel(&self, matrix: &Matrix, panel: usize, from: usize, to: usize) -> &[i8] {
         let start = matrix.start + panel * LANES * matrix.inputs;
         &self.memory.weights()[start + from * LANES..start + to * LANES]
+    }
+
+    /// Some panels of a matrix, one behind the other.
+    pub(crate) fn panels(&self, matrix: &Matrix, panels: &Range<usize>) -> &[i8] {
+        let panel = LANES * matrix.inputs;
+        let first = matrix.start + panels.start * panel;
+        &self.memory.weights()[first..first + panels.len() * panel]
     }
 }
 
