@@ -117,4 +117,8 @@ domains! {
     Snapshot = "snapshot.1",
     /// What one re-execution of a request found.
     Finding = "finding.1",
+    /// An auditor's commitment to what it found.
+    FindingCommit = "finding-commit.1",
+    /// A conflict certificate; its digest is the conflict's id.
+    Conflict = "conflict.1",
 }

@@ -216,6 +216,31 @@ impl SumPath {
         }
         if top.sums == *totals && bind(&top) == *root { Ok(()) } else { Err(BadProof::Root) }
     }
+
+    /// What stands before this leaf, by a path that was checked against `count` leaves: a leaf's
+    /// range in the sum of fees begins there.
+    ///
+    /// # Errors
+    /// [`BadProof`] for a path that no check can have accepted.
+    pub fn before(&self, count: u64) -> Result<Sums, BadProof> {
+        if self.index >= count {
+            return Err(BadProof::Range);
+        }
+        let mut sums = Sums::default();
+        let (mut count, mut index) = (count, self.index);
+        let mut siblings = self.siblings.iter().rev();
+        while count > 1 {
+            let sibling = siblings.next().ok_or(BadProof::Length)?;
+            let at = split(count);
+            if index < at {
+                count = at;
+            } else {
+                sums = sums.checked_add(&sibling.sums).map_err(|_| BadProof::Length)?;
+                (count, index) = (count.saturating_sub(at), index.saturating_sub(at));
+            }
+        }
+        Ok(sums)
+    }
 }
 
 /// Rebuilds the top of `count` leaves from the one at `index`, siblings highest first.

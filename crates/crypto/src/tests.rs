@@ -1,13 +1,13 @@
 //! What the digests, keys and trees promise.
 
 use crate::merkle::{self, BadProof, PrefixProof, RangeProof};
-use crate::merkle_sum::{BadLeaves, Leaf, SumPath, SumTree};
+use crate::merkle_sum::{BadLeaves, Leaf, SumPath, SumTree, Sums};
 use crate::{
     AccountId, BadSignature, Digest, Domain, OperatorId, PublicKey, Salt, SecretKey, Seed,
     Signature, Tree, hash, hash_bytes, hash_of, sha256_bytes, verify_batch,
 };
 use proptest::prelude::*;
-use units::{Credit, WorkUnits};
+use units::{Credit, List, WorkUnits};
 
 fn key(n: u8) -> SecretKey {
     SecretKey::from_seed([n; 32])
@@ -193,6 +193,24 @@ fn a_sum_tree_adds_up_and_each_leaf_proves_its_place() {
         }
         assert_eq!(tree.path(count).unwrap_err(), BadProof::Range);
     }
+}
+
+#[test]
+fn a_path_tells_what_stands_before_its_leaf() {
+    for count in 1..=17 {
+        let tree = tree(count);
+        let mut before = Sums::default();
+        for (index, leaf) in sum_leaves(count).iter().enumerate() {
+            let path = tree.path(index as u64).unwrap();
+            assert_eq!(path.before(count), Ok(before));
+            assert_eq!(path.before(path.index), Err(BadProof::Range));
+            let own = Sums { fee: leaf.fee, work: leaf.work, count: 1 };
+            before = before.checked_add(&own).unwrap();
+        }
+        assert_eq!(before, tree.totals());
+    }
+    let bare = SumPath { index: 1, siblings: List::default() };
+    assert_eq!(bare.before(2), Err(BadProof::Length));
 }
 
 #[test]

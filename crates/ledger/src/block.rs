@@ -24,6 +24,7 @@ use crate::{
     models, payments, selection, staking,
     store::{Corrupt, Overlay, Read, View, Writes},
     transaction::{self, Authorized, Call, Transaction},
+    verification,
     verifier::Ports,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -202,20 +203,31 @@ pub fn next_deadline(state: &impl Read) -> Result<Option<Millis>, Broken> {
     let expiry = state.scan(&payments::ALLOCATION_EXPIRIES, &(), 1)?.pop();
     let claim = state.scan(&payments::DUE, &(), 1)?.pop();
     let line = state.scan(&disputes::DUE, &(), 1)?.pop();
+    let point = state.scan(&verification::POINTS_DUE, &(), 1)?.pop();
+    let conflict = state.scan(&verification::CONFLICTS_DUE, &(), 1)?.pop();
+    let leaving = state.scan(&verification::LEAVING, &(), 1)?.pop();
     let due = [unbonding, expiry.map(|(key, ())| key.0), claim.map(|(key, ())| key.0)];
     let due = due.into_iter().chain([line.map(|(key, ())| key.0)]);
+    let audits = [point.map(|(key, ())| key.0), conflict.map(|(key, ())| key.0)];
+    let due = due.chain(audits).chain([leaving.map(|(key, ())| key.0)]);
     Ok(due.flatten().min())
 }
 
 type Step = fn(&mut Context<'_>) -> Result<(), Failure>;
 
 /// B4: what happens before the transactions.
-const BEGIN: [Step; 2] = [credits::apply::begin_block, payments::apply::begin_block];
+const BEGIN: [Step; 3] =
+    [credits::apply::begin_block, payments::apply::begin_block, verification::apply::begin_block];
 
-/// B4: what happens after them. Verdicts come first, so that nothing is paid that they hold;
-/// then payouts, so that what falls due in this block is paid by it.
-const END: [Step; 4] =
-    [disputes::apply::end_block, payments::apply::end_block, staking::apply::end_block, clock::end];
+/// B4: what happens after them. Verdicts come first, and what they cost, so that nothing is paid
+/// that they hold; then payouts, so that what falls due in this block is paid by it.
+const END: [Step; 5] = [
+    disputes::apply::end_block,
+    verification::apply::end_block,
+    payments::apply::end_block,
+    staking::apply::end_block,
+    clock::end,
+];
 
 /// Applies a block to a state, or says why it is invalid. The state itself is not changed: the
 /// caller commits the writes once the block is final.
@@ -285,7 +297,11 @@ fn dispatch(ctx: &mut Context<'_>, sender: &Sender, call: &Call) -> Result<(), F
         Call::Credits(tx) => credits::apply::apply(ctx, sender, tx),
         Call::Staking(tx) => staking::apply::apply(ctx, sender, tx),
         Call::Models(tx) => models::apply::apply(ctx, sender, tx),
-        Call::Payments(tx) => payments::apply::apply(ctx, sender, tx),
+        Call::Payments(tx) => {
+            verification::apply::admit(ctx, tx)?;
+            payments::apply::apply(ctx, sender, tx)
+        }
         Call::Disputes(tx) => disputes::apply::apply(ctx, sender, tx),
+        Call::Verification(tx) => verification::apply::apply(ctx, sender, tx),
     }
 }

@@ -4,7 +4,10 @@
 //! carries the figures; a state that contradicts itself is [`Broken`], which no sender can
 //! cause and after which nothing may be signed. Never here: a panic, a retry.
 
-use crate::{accounts, credits, disputes, models, payments, staking, store::Corrupt, transaction};
+use crate::{
+    accounts, credits, disputes, models, payments, staking, store::Corrupt, transaction,
+    verification,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use units::Overflow;
@@ -46,6 +49,9 @@ pub enum Rejection {
     /// A rule of `disputes`.
     #[error(transparent)]
     Disputes(#[from] disputes::Error) = 6,
+    /// A rule of `verification`.
+    #[error(transparent)]
+    Verification(#[from] verification::Error) = 7,
     /// An amount so large that a sum with it does not fit.
     #[error("an amount of the transaction is too large to be counted with; lower it")]
     Overflow = 255,

@@ -3,7 +3,7 @@
 //! Rules: an event states a fact that the state alone would not show; its number never
 //! changes its meaning. Never here: anything a rule reads.
 
-use crate::{accounts, credits, disputes, models, payments, staking};
+use crate::{accounts, credits, disputes, models, payments, staking, verification};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ pub enum Event {
     Payments(payments::Event) = 5,
     /// Of `disputes`.
     Disputes(disputes::Event) = 6,
+    /// Of `verification`.
+    Verification(verification::Event) = 7,
 }
 
 macro_rules! from_module {
@@ -38,5 +40,5 @@ macro_rules! from_module {
 }
 from_module!(
     accounts => Accounts, credits => Credits, staking => Staking, models => Models,
-    payments => Payments, disputes => Disputes
+    payments => Payments, disputes => Disputes, verification => Verification
 );

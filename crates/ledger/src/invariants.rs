@@ -8,6 +8,7 @@ use crate::{
     error::Broken,
     models, payments, staking,
     store::{Key, Read, State, Table},
+    verification,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -42,6 +43,7 @@ pub fn check(state: &State) -> Result<Findings, Broken> {
     models::invariants::check(state, &mut findings)?;
     payments::invariants::check(state, &mut findings)?;
     disputes::invariants::check(state, &mut findings)?;
+    verification::invariants::check(state, &mut findings)?;
     Ok(findings)
 }
 

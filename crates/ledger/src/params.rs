@@ -4,7 +4,7 @@
 //! outside its bounds is refused at genesis, so that no rule meets a nonsensical number; the
 //! fee of each kind of transaction covers its bounded cost. Never here: a rule.
 
-use crate::{accounts, credits, disputes, models, payments, staking};
+use crate::{accounts, credits, disputes, models, payments, staking, verification};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use units::{BasisPoints, Millis};
@@ -71,6 +71,8 @@ pub struct Params {
     pub payments: payments::Params,
     /// Of module `disputes`.
     pub disputes: disputes::Params,
+    /// Of module `verification`.
+    pub verification: verification::Params,
 }
 
 /// Size and pace of blocks.
@@ -158,7 +160,8 @@ impl Params {
             clock_max: Millis::new(600 * SECOND),
             ..Default::default()
         };
-        Self { windows, staking, disputes, ..Self::default() }
+        let verification = verification::Params::devnet();
+        Self { windows, staking, disputes, verification, ..Self::default() }
     }
 
     /// Holds every parameter against its bounds, and those that depend on each other.
@@ -193,6 +196,7 @@ impl Params {
         self.staking.check()?;
         self.models.check()?;
         self.payments.check()?;
-        self.disputes.check()
+        self.disputes.check()?;
+        self.verification.check()
     }
 }

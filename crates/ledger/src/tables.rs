@@ -13,9 +13,17 @@ pub use crate::{
     },
     models::schema::{GRAPHS, MANIFESTS, MODELS, NAMES, PUBLISHERS, WEIGHTS},
     payments::schema::{
-        ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWS, DUE, LANES, READY,
+        ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, LANES,
+        READY, UNVERIFIED,
     },
-    staking::schema::{BONDS, BOX_KEYS, OPERATORS, UNBONDING, UNBONDING_COUNT},
+    staking::schema::{
+        BONDS, BOX_KEYS, DISCIPLINE, OPERATORS, SERVERS, SERVING_OWNERS, UNBONDING,
+        UNBONDING_COUNT, UNBONDING_OF,
+    },
+    verification::schema::{
+        AUDITORS, CONFLICT_OF, CONFLICTS, CONFLICTS_DUE, CORRELATION, DELIVERED, FAULT_OF, FAULTS,
+        LEAVING, POINT_OF, POINTS, POINTS_DUE, ROSTER, STANDINGS,
+    },
 };
 use crate::{
     params::Params,
@@ -48,6 +56,10 @@ pub const ALL: &[TableInfo] = &[
     BONDS.info(),
     UNBONDING.info(),
     UNBONDING_COUNT.info(),
+    UNBONDING_OF.info(),
+    DISCIPLINE.info(),
+    SERVERS.info(),
+    SERVING_OWNERS.info(),
     MODELS.info(),
     MANIFESTS.info(),
     GRAPHS.info(),
@@ -63,6 +75,8 @@ pub const ALL: &[TableInfo] = &[
     READY.info(),
     DUE.info(),
     CLAIMED.info(),
+    UNVERIFIED.info(),
+    DRAWN.info(),
     DISPUTES.info(),
     LINES.info(),
     LINES_DUE.info(),
@@ -73,6 +87,20 @@ pub const ALL: &[TableInfo] = &[
     VERDICT_COUNT.info(),
     CLOSING.info(),
     FORGET.info(),
+    AUDITORS.info(),
+    ROSTER.info(),
+    LEAVING.info(),
+    POINTS.info(),
+    POINTS_DUE.info(),
+    POINT_OF.info(),
+    CONFLICTS.info(),
+    CONFLICTS_DUE.info(),
+    CONFLICT_OF.info(),
+    STANDINGS.info(),
+    FAULTS.info(),
+    FAULT_OF.info(),
+    CORRELATION.info(),
+    DELIVERED.info(),
 ];
 
 /// The table a key belongs to.

@@ -12,7 +12,8 @@
 //! Never here: what a call does.
 
 use crate::{
-    accounts, credits, disputes, models, params::Params, payments, staking, verifier::Signatures,
+    accounts, credits, disputes, models, params::Params, payments, staking, verification,
+    verifier::Signatures,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{AccountId, ChainId, Digest, Domain, PublicKey, Signature, hash_of};
@@ -46,6 +47,8 @@ pub enum Call {
     Payments(payments::Tx) = 5,
     /// Challenges of receipts, and their moves.
     Disputes(disputes::Tx) = 6,
+    /// Audits, and evidence of faults.
+    Verification(verification::Tx) = 7,
 }
 
 /// A share of every block that one kind of traffic cannot take from another.
@@ -73,6 +76,7 @@ impl Call {
             Self::Models(tx) => tx.fee(&params.models),
             Self::Payments(tx) => tx.fee(&params.payments),
             Self::Disputes(tx) => Ok(tx.fee(&params.disputes)),
+            Self::Verification(tx) => tx.fee(&params.verification),
         }
     }
 
@@ -82,7 +86,7 @@ impl Call {
         match self {
             Self::Accounts(_) | Self::Credits(_) | Self::Payments(_) => Traffic::Payments,
             Self::Disputes(_) => Traffic::Disputes,
-            Self::Staking(_) | Self::Models(_) => Traffic::Rest,
+            Self::Staking(_) | Self::Models(_) | Self::Verification(_) => Traffic::Rest,
         }
     }
 
@@ -94,6 +98,7 @@ impl Call {
             Self::Payments(tx) => tx.allows_session(),
             Self::Staking(tx) => tx.allows_session(),
             Self::Disputes(tx) => tx.allows_session(),
+            Self::Verification(tx) => tx.allows_session(),
             Self::Accounts(_) | Self::Credits(_) | Self::Models(_) => false,
         }
     }

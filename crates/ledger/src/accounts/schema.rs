@@ -56,11 +56,15 @@ pub enum Pot {
     Insurance = 7,
     /// `disputes`: bonds of challengers.
     DisputeBonds = 8,
+    /// `verification`: bonds of auditors.
+    AuditorBonds = 9,
+    /// `verification`: a slash while it is spread. Empty between steps.
+    Penalties = 10,
 }
 
 impl Pot {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Remint,
         Self::Stability,
         Self::Bonds,
@@ -70,6 +74,8 @@ impl Pot {
         Self::Validators,
         Self::Insurance,
         Self::DisputeBonds,
+        Self::AuditorBonds,
+        Self::Penalties,
     ];
 }
 

@@ -157,7 +157,47 @@ pub(crate) fn settle(ctx: &mut Context<'_>, to: AccountId, credits: Credit) -> R
 
     let coin = own_books(coin_worth(credits, price(ctx)?))?;
     let shares = own_books(split(coin, &ctx.params().credits))?;
-    let payout = Payout { to, credits, shares };
+    pay_or_queue(ctx, Payout { to, credits, shares }, coin)
+}
+
+/// Destroys escrowed credits of a claim that failed (R10): half of their worth is burned, half
+/// goes to insurance. `owner` gets nothing and names the payout.
+pub(crate) fn forfeit(
+    ctx: &mut Context<'_>,
+    owner: AccountId,
+    credits: Credit,
+) -> Result<(), Failure> {
+    let mut totals = totals(ctx)?;
+    totals.escrow = own_books(totals.escrow.checked_sub(credits))?;
+    totals.settled = own_books(totals.settled.checked_add(credits))?;
+    ctx.put(&TOTALS, &(), &totals)?;
+    let coin = own_books(coin_worth(credits, price(ctx)?))?;
+    let burned = own_books(coin.mul_div(1, 2, Rounding::Up))?;
+    let insurance = own_books(coin.checked_sub(burned))?;
+    let shares = Shares { burned, insurance, ..Shares::default() };
+    pay_or_queue(ctx, Payout { to: owner, credits, shares }, coin)
+}
+
+/// Escrow → locked, for a refund: the payer has its credits back, with the coin behind them at
+/// the price (R10).
+pub(crate) fn refund(
+    ctx: &mut Context<'_>,
+    payer: AccountId,
+    amount: Credit,
+) -> Result<(), Failure> {
+    let mut totals = totals(ctx)?;
+    totals.escrow = own_books(totals.escrow.checked_sub(amount))?;
+    let mut held = holding(ctx, &payer)?;
+    held.locked = own_books(held.locked.checked_add(amount))?;
+    let behind = own_books(coin_worth(amount, price(ctx)?))?;
+    held.cost = own_books(held.cost.checked_add(behind))?;
+    ctx.put(&TOTALS, &(), &totals)?;
+    ctx.put(&HOLDINGS, &payer, &held)
+}
+
+/// R7: pays at once if nothing waits and `remint` reaches.
+fn pay_or_queue(ctx: &mut Context<'_>, payout: Payout, coin: Coin) -> Result<(), Failure> {
+    let Payout { to, credits, .. } = payout;
     let waits = !ctx.scan(&PAYOUTS, &(), 1)?.is_empty();
     if !waits && coin <= accounts::pot(ctx, Pot::Remint)? {
         return pay(ctx, &payout);

@@ -24,9 +24,13 @@
 //! - R7 What `remint` cannot cover is queued whole and paid in order, before anything younger.
 //! - R8 The price is the one in genesis.
 //! - R9 Under a fixed price `remint` covers the cost of all credits held.
+//! - R10 Escrowed credits of a claim that failed go back to a payer, with their worth as cost, or
+//!   are forfeited: destroyed, half of their worth burned, half to insurance, none to anybody who
+//!   could have failed on purpose.
 //!
 //! Money flow: account → `remint` + `stability` (mint); `remint` → account (redeem);
-//! `remint` → operator, `audit`, `treasury`, `validators`, `insurance`, burned (settlement).
+//! `remint` → operator, `audit`, `treasury`, `validators`, `insurance`, burned (settlement);
+//! `remint` → `insurance`, burned (forfeit).
 //!
 //! Attacks resisted: reflexive redemption, which on a falling price would mint more than was
 //! burned (R5); rounding in the caller's favour, repeated (R3–R6); an account that redeems the

@@ -1,7 +1,7 @@
 //! Payments: what always holds. All violations are returned, not the first.
 
 use super::{
-    schema::{ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWS, DUE},
+    schema::{ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, UNVERIFIED},
     state::Stage,
 };
 use crate::{
@@ -73,19 +73,37 @@ fn check_sessions(state: &State, findings: &mut Findings) -> Result<(), Broken> 
 fn check_claims(state: &State, findings: &mut Findings) -> Result<(), Broken> {
     let claims = all(state, &CLAIMS)?;
     let (draws, due) = (all(state, &DRAWS)?, all(state, &DUE)?);
-    let owed: Result<Vec<Credit>, _> =
-        claims.iter().map(|(_, record)| record.totals.fee.checked_sub(record.paid)).collect();
+    let owed: Result<Vec<Credit>, _> = claims.iter().map(|(_, record)| record.owed()).collect();
     let owed = owed.and_then(Credit::total);
     let escrow = credits::totals(state)?.escrow;
     findings.require(owed == Ok(escrow), || {
         format!("R11 payments: open claims are owed {owed:?}, escrow holds {escrow}")
     });
+    let drawn = all(state, &DRAWN)?;
+    findings.require(drawn.is_empty(), || {
+        format!("R15 payments: {drawn:?} were drawn and not looked at")
+    });
+    let open: Vec<_> = claims.iter().filter(|(_, it)| it.stage <= Stage::Drawn).collect();
+    for (operator, unverified) in all(state, &UNVERIFIED)? {
+        let own = open.iter().filter(|(key, _)| key.0 == operator);
+        let fees = Credit::total(own.map(|(_, record)| record.totals.fee));
+        findings.require(fees == Ok(unverified), || {
+            format!("R16 payments: {operator} has {unverified} unverified, its claims {fees:?}")
+        });
+    }
+    findings.require(open.iter().all(|(key, _)| state.has(&UNVERIFIED, &key.0)), || {
+        "R16 payments: an open claim is not counted as unverified".to_owned()
+    });
     for (key, record) in claims {
         let waits_for_seed = draws.iter().any(|((_, waiting), ())| *waiting == key);
-        let waits_for_step = due.iter().any(|((_, waiting), ())| *waiting == key);
+        let mut steps = due.iter().filter(|((_, waiting), ())| *waiting == key);
+        let step = steps.next().map(|((at, _), ())| *at);
         let filed = record.stage == Stage::Filed;
-        findings.require(waits_for_seed == filed && waits_for_step != filed, || {
-            format!("R12, R13 payments: claim {key:?} waits for the wrong thing")
+        let held = record.holds > 0;
+        // A held claim whose step has passed is in no queue (R15).
+        let waits = step == record.due || (held && step.is_none());
+        findings.require(waits_for_seed == filed && waits && steps.next().is_none(), || {
+            format!("R12, R13, R15 payments: claim {key:?} waits for the wrong thing")
         });
         findings.require((record.operator, record.epoch) == key, || {
             format!("R11 payments: claim {key:?} names another operator or period")

@@ -7,6 +7,7 @@
 //!   claim:       (none) ── file ──▶ filed ── seed of its draw round ──▶ drawn
 //!                drawn ── open, commit, reveal windows ──▶ base paid (80 %)
 //!                base paid ── challenge window after filing, if later ──▶ settled ──▶ forgotten
+//!                drawn, base paid ── audit or dispute lost ──▶ void ──▶ forgotten
 //! ```
 //!
 //! Rules:
@@ -38,10 +39,16 @@
 //! - R13 80 % of the fee, rounded down, are settled when the open, commit and reveal windows have
 //!   passed; the rest when, besides, the challenge window after filing has. At most 256 steps a
 //!   block, oldest first.
-//! - R14 A settled record is kept for the retention time.
+//! - R14 A settled or void record is kept for the retention time.
+//! - R15 While drawn receipts of a claim are being looked at, it is held and nothing is paid. A
+//!   claim that failed is void: of what it is still owed the payer of the wrong receipt is
+//!   refunded into its deposit, the rest is forfeited.
+//! - R16 The fees of an operator's claims whose base is neither paid nor void are its unverified
+//!   work: `verification` holds it against the value cap.
 //!
 //! Money flow: free → locked (deposit) → escrow (claim) → settled by `credits`: coin to the
-//! operator's owner and the shares of the take, burned among them.
+//! operator's owner and the shares of the take, burned among them; escrow → locked (refund);
+//! escrow → forfeited.
 //!
 //! Attacks resisted: double promises (R2, R3); a payer that shrinks or withdraws before a claim
 //! (R1, R4); replayed, foreign or reordered vouchers (R3, R8, R9); dust (R8); omitted or doubled
@@ -59,9 +66,10 @@ pub mod state;
 mod tests;
 
 pub use schema::{
-    ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWS, DUE, Error, Event, LANES,
-    Params, READY, Tx, messages,
+    ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, Error, Event,
+    LANES, Params, READY, Tx, UNVERIFIED, messages,
 };
 pub use state::{
-    Allocation, ClaimRecord, Deposit, Lane, LaneRange, Stage, allocation, claim, deposit, lane,
+    Allocation, Audit, ClaimRecord, Deposit, Lane, LaneRange, Stage, allocation, claim, deposit,
+    lane, unverified,
 };

@@ -1,11 +1,11 @@
 //! Payments: the stored records, and reading them.
 
-use super::schema::{ALLOCATIONS, CLAIMS, DEPOSITS, LANES, LaneId};
+use super::schema::{ALLOCATIONS, CLAIMS, DEPOSITS, LANES, LaneId, UNVERIFIED};
 use crate::store::{Corrupt, Read};
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{AccountId, Digest, OperatorId, PublicKey, merkle, merkle_sum::Sums};
 use serde::{Deserialize, Serialize};
-use units::{Coin, Credit, Epoch, Height, Millis, Overflow, Round};
+use units::{BasisPoints, Coin, Credit, Epoch, Height, Millis, Overflow, Round};
 
 /// What a payer has locked for payments.
 #[derive(
@@ -100,8 +100,44 @@ pub enum Stage {
     Drawn = 1,
     /// The base is paid.
     BasePaid = 2,
-    /// All is paid.
+    /// All is paid: final.
     Settled = 3,
+    /// Its audit failed: what was not paid is refunded or forfeited, and nothing more is paid.
+    Void = 4,
+}
+
+/// What became of a claim's audit; `verification` decides it.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Audit {
+    /// The seed of its draw has not come.
+    Pending = 0,
+    /// This network has no audits.
+    Off = 1,
+    /// The seed passed it over.
+    PassedOver = 2,
+    /// Receipts were drawn and are being looked at.
+    Running = 3,
+    /// At least one drawn receipt was re-executed and none was found wrong.
+    Passed = 4,
+    /// Receipts were drawn, but nobody could audit their models.
+    Unaudited = 5,
+    /// A drawn receipt was found wrong, or was not opened.
+    Failed = 6,
 }
 
 /// A claim as filed, and how far it has come. One state proof of it tells a stranger who stood
@@ -143,6 +179,26 @@ pub struct ClaimRecord {
     pub stage: Stage,
     /// What was settled of the fee so far.
     pub paid: Credit,
+    /// What was refunded or forfeited of the fee. Invariant: `paid` + `returned` ≤ fee.
+    pub returned: Credit,
+    /// What became of its audit.
+    pub audit: Audit,
+    /// With which probability it was drawn for one.
+    pub probability: BasisPoints,
+    /// Points that are being looked at: while there are any, nothing is paid (R15).
+    pub holds: u8,
+    /// The clock of its next step, once the seed has come; passed if it is held.
+    pub due: Option<Millis>,
+}
+
+impl ClaimRecord {
+    /// What is neither paid nor returned.
+    ///
+    /// # Errors
+    /// [`Overflow`] never, by the invariant of `returned`.
+    pub fn owed(&self) -> Result<Credit, Overflow> {
+        self.totals.fee.checked_sub(self.paid)?.checked_sub(self.returned)
+    }
 }
 
 /// The receipts of one lane in a claim.
@@ -168,6 +224,14 @@ impl LaneRange {
     pub fn leaf(&self) -> Digest {
         merkle::leaf(&borsh::to_vec(self).unwrap_or_default())
     }
+}
+
+/// Fees of an operator's claims whose base is neither paid nor void: unverified work (R16).
+///
+/// # Errors
+/// [`Corrupt`] for a damaged record.
+pub fn unverified(state: &impl Read, operator: &OperatorId) -> Result<Credit, Corrupt> {
+    Ok(state.get(&UNVERIFIED, operator)?.unwrap_or_default())
 }
 
 /// A payer's deposit; nothing if it has none.

@@ -25,13 +25,20 @@
 //!   because a box finds out its own address.
 //! - R8 The bond as of any clock within the challenge window and one day can be read.
 //! - R9 A box key is a usable key; a profile lists models in ascending order, none twice.
+//! - R10 A slash takes what stood behind a fault: at most the bond of that clock, from what is
+//!   bonded now and from parts whose wait began after it, oldest first. It may leave less than
+//!   the floor.
+//! - R11 A jailed operator files no claim until its time is over; a tombstoned one never again,
+//!   and bonds no more. Both keep what was not slashed.
+//! - R12 The owners that serve a model are counted: those with a bonded operator, not tombstoned,
+//!   whose profile lists it.
 //!
-//! Money flow: owner → `bonds` (register, bond); `bonds` → owner (unbonding, after its wait).
-//! Nothing else can take a bond: there is no slashing yet.
+//! Money flow: owner → `bonds` (register, bond); `bonds` → owner (unbonding, after its wait);
+//! `bonds` → `penalties` (slash), which `verification` spreads in the same step.
 //!
 //! Attacks resisted: a stolen box key, which can be rotated away without losing the operator
 //! (R1, R6); an exit before a fault is found (R4); a queue so long that a block never ends (R4,
-//! R5); a bond that is shown and withdrawn at once (R4, R8).
+//! R5); a bond that is shown and withdrawn at once (R4, R8); an exit between fault and slash (R10).
 //!
 //! Spec: `docs/spec/ledger.md`.
 
@@ -44,7 +51,10 @@ pub mod state;
 mod tests;
 
 pub use schema::{
-    BONDS, BOX_KEYS, BondFloors, Error, Event, OPERATORS, Params, Registration, Tx, UNBONDING,
-    UNBONDING_COUNT,
+    BONDS, BOX_KEYS, BondFloors, DISCIPLINE, Error, Event, OPERATORS, Params, Registration,
+    SERVERS, SERVING_OWNERS, Tx, UNBONDING, UNBONDING_COUNT, UNBONDING_OF,
 };
-pub use state::{BoxKey, Class, Operator, Profile, Unbonding, bond_at, box_key, operator};
+pub use state::{
+    BoxKey, Class, Discipline, Operator, Profile, Unbonding, bond_at, box_key, discipline,
+    operator, serving_owners,
+};

@@ -1,12 +1,12 @@
 //! Staking: what may be sent, what is recorded, why a sender is refused.
 
-use super::state::{BoxKey, Class, Operator, Profile, Unbonding};
+use super::state::{BoxKey, Class, Discipline, Operator, Profile, Unbonding};
 use crate::{
     params::{COIN, OutOfBounds, within},
     store::Table,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{OperatorId, PublicKey};
+use crypto::{AccountId, ModelId, OperatorId, PublicKey};
 use serde::{Deserialize, Serialize};
 use units::{Coin, Millis, NANO, UsdNano};
 
@@ -20,6 +20,16 @@ pub const BONDS: Table<(OperatorId, Millis), Coin> = Table::new([3, 2], "staking
 pub const UNBONDING: Table<(Millis, u64), Unbonding> = Table::new([3, 3], "staking.unbonding");
 /// Number of the next waiting bond: one record. Invariant: above all in [`UNBONDING`].
 pub const UNBONDING_COUNT: Table<(), u64> = Table::new([3, 4], "staking.unbonding_count");
+
+/// Bonds that wait, by operator (R10). Invariant: one entry per entry of [`UNBONDING`].
+pub const UNBONDING_OF: Table<(OperatorId, Millis, u64), ()> =
+    Table::new([3, 5], "staking.unbonding_of");
+/// Operators that were jailed or tombstoned (R11). Never removed.
+pub const DISCIPLINE: Table<OperatorId, Discipline> = Table::new([3, 6], "staking.discipline");
+/// How many operators of an owner serve a model (R12). Absent means none.
+pub const SERVERS: Table<(ModelId, AccountId), u32> = Table::new([3, 7], "staking.servers");
+/// How many owners serve a model (R12). Absent means none.
+pub const SERVING_OWNERS: Table<ModelId, u32> = Table::new([3, 8], "staking.serving_owners");
 
 /// How an operator enters.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -154,6 +164,25 @@ pub enum Event {
         /// Whose.
         operator: OperatorId,
     } = 5,
+    /// A slash took from bond and waiting parts.
+    BondSlashed {
+        /// Whose.
+        operator: OperatorId,
+        /// How much.
+        amount: Coin,
+    } = 6,
+    /// An operator files no claim until then.
+    Jailed {
+        /// Which.
+        operator: OperatorId,
+        /// Until when.
+        until: Millis,
+    } = 7,
+    /// An operator is out for ever.
+    Tombstoned {
+        /// Which.
+        operator: OperatorId,
+    } = 8,
 }
 
 /// Why a sender is refused. Numbers are on the wire: never reuse one.
@@ -236,6 +265,12 @@ pub enum Error {
         /// Who signed.
         key: PublicKey,
     } = 10,
+    /// R11.
+    #[error("operator {operator} is tombstoned: it bonds no more")]
+    Tombstoned {
+        /// Which.
+        operator: OperatorId,
+    } = 11,
 }
 
 /// What genesis decides.

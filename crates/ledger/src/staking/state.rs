@@ -1,6 +1,6 @@
 //! Staking: the stored records, and reading them.
 
-use super::schema::{BONDS, BOX_KEYS, OPERATORS};
+use super::schema::{BONDS, BOX_KEYS, DISCIPLINE, OPERATORS, SERVING_OWNERS};
 use crate::store::{Corrupt, Read};
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::ops::Bound;
@@ -109,6 +109,42 @@ pub struct Unbonding {
     pub operator: OperatorId,
     /// How much.
     pub amount: Coin,
+}
+
+/// What an operator must bear for its faults (R11).
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct Discipline {
+    /// The clock until which it files no claim.
+    pub jailed_until: Millis,
+    /// Whether it is out for ever.
+    pub tombstoned: bool,
+}
+
+/// What an operator must bear for its faults; nothing if it never was at fault.
+///
+/// # Errors
+/// [`Corrupt`] for a damaged record.
+pub fn discipline(state: &impl Read, operator: &OperatorId) -> Result<Discipline, Corrupt> {
+    Ok(state.get(&DISCIPLINE, operator)?.unwrap_or_default())
+}
+
+/// How many owners serve a model (R12).
+///
+/// # Errors
+/// [`Corrupt`] for a damaged record.
+pub fn serving_owners(state: &impl Read, model: &ModelId) -> Result<u32, Corrupt> {
+    Ok(state.get(&SERVING_OWNERS, model)?.unwrap_or_default())
 }
 
 /// An operator, or `None` if it never entered.

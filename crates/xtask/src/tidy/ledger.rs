@@ -5,7 +5,8 @@
 use super::{File, Findings};
 
 /// Modules, lowest first; one may use those before it.
-const MODULES: [&str; 6] = ["accounts", "credits", "staking", "models", "payments", "disputes"];
+const MODULES: [&str; 7] =
+    ["accounts", "credits", "staking", "models", "payments", "disputes", "verification"];
 /// What each module consists of; `schema` and `apply` may be folders.
 const PARTS: [&str; 7] = ["mod", "schema", "state", "apply", "math", "invariants", "tests"];
 

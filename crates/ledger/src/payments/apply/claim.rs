@@ -7,9 +7,11 @@ use super::{
     super::{
         schema::{
             ALLOCATIONS, CLAIMED, CLAIMS, Claim, DEPOSITS, DRAWS, Error, Event, LANES, LaneClaim,
-            LaneId, Voucher,
+            LaneId, UNVERIFIED, Voucher,
         },
-        state::{Allocation, ClaimRecord, Lane, LaneRange, Stage, deposit, lane},
+        state::{
+            Allocation, Audit, ClaimRecord, Lane, LaneRange, Stage, deposit, lane, unverified,
+        },
     },
     live,
 };
@@ -22,7 +24,7 @@ use crate::{
 };
 use crypto::{AccountId, Digest, PublicKey, Signature, merkle};
 use std::collections::BTreeMap;
-use units::{Credit, Overflow, Round};
+use units::{BasisPoints, Credit, Overflow, Round};
 
 /// What the lanes of a claim come to, once checked.
 #[derive(Default)]
@@ -251,6 +253,11 @@ fn record(
         drawn: None,
         stage: Stage::Filed,
         paid: Credit::ZERO,
+        returned: Credit::ZERO,
+        audit: Audit::Pending,
+        probability: BasisPoints::ZERO,
+        holds: 0,
+        due: None,
     })
 }
 
@@ -272,6 +279,8 @@ fn write(ctx: &mut Context<'_>, record: &ClaimRecord, tally: &Tally) -> Result<(
         credits::apply::charge(ctx, *payer, *taken)?;
     }
     let key = (record.operator, record.epoch);
+    let open = unverified(ctx, &record.operator)?.checked_add(record.totals.fee)?;
+    ctx.put(&UNVERIFIED, &record.operator, &open)?; // R16
     ctx.put(&CLAIMED, &record.operator, &record.epoch)?;
     ctx.put(&CLAIMS, &key, record)?;
     ctx.put(&DRAWS, &(record.draw_round, key), &())

@@ -3,7 +3,7 @@
 mod claim;
 mod settlement;
 
-pub(crate) use settlement::begin_block;
+pub(crate) use settlement::{begin_block, existing, hold, refund, release, void};
 
 use super::{
     schema::{ALLOCATION_EXPIRIES, ALLOCATIONS, DEPOSITS, Error, Event, Tx},

@@ -1,11 +1,11 @@
 //! Payments: what becomes of a filed claim without anybody's doing.
 //!
-//! Rules: R12 to R14. Each block takes a bounded number of steps, oldest first.
+//! Rules: R12 to R16. Each block takes a bounded number of steps, oldest first.
 
 use super::super::{
     math::{base, base_due, rest_due},
-    schema::{CLAIMS, DRAWS, DUE, Event, READY},
-    state::{ClaimRecord, Stage, claim},
+    schema::{CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, Event, READY, UNVERIFIED},
+    state::{Audit, ClaimRecord, Stage, claim, deposit, unverified},
 };
 use crate::{
     context::Context,
@@ -13,8 +13,8 @@ use crate::{
     error::{Broken, Failure},
     store::Read,
 };
-use crypto::OperatorId;
-use units::{Epoch, Millis};
+use crypto::{AccountId, OperatorId};
+use units::{BasisPoints, Credit, Epoch, Millis};
 
 /// Most claims whose draw one block takes up (R12).
 const DRAWN_PER_BLOCK: usize = 256;
@@ -52,8 +52,10 @@ fn draw(ctx: &mut Context<'_>, key: ClaimKey) -> Result<(), Failure> {
     let due = base_due(drawn, &ctx.params().windows).map_err(|_| Broken::Overflow)?;
     record.drawn = Some(drawn);
     record.stage = Stage::Drawn;
+    record.due = Some(due);
     ctx.put(&CLAIMS, &key, &record)?;
     ctx.put(&DUE, &(due, key), &())?;
+    ctx.put(&DRAWN, &key, &())?;
     ctx.emit(Event::ClaimDrawn { operator: key.0, epoch: key.1, base_due: due });
     Ok(())
 }
@@ -75,9 +77,11 @@ fn step(ctx: &mut Context<'_>, due: Millis, key: ClaimKey) -> Result<(), Failure
     let record = existing(ctx, key)?;
     match record.stage {
         Stage::Filed => Err(Broken::Rule("a claim is due before its draw").into()),
+        // R15: the last release puts it back into the queue.
+        _ if record.holds > 0 => Ok(()),
         Stage::Drawn => pay_base(ctx, due, key, record),
         Stage::BasePaid => pay_rest(ctx, due, key, record),
-        Stage::Settled => {
+        Stage::Settled | Stage::Void => {
             ctx.remove(&CLAIMS, &key); // R14
             Ok(())
         }
@@ -91,11 +95,14 @@ fn pay_base(
     mut record: ClaimRecord,
 ) -> Result<(), Failure> {
     let amount = base(record.totals.fee, &ctx.params().payments);
-    let amount = amount.map_err(|_| Broken::Overflow)?;
+    let owed = record.owed().map_err(|_| Broken::Overflow)?;
+    let amount = amount.map_err(|_| Broken::Overflow)?.min(owed);
     let next = rest_due(record.filed, due, &ctx.params().windows);
     let next = next.map_err(|_| Broken::Overflow)?;
+    verified(ctx, &record)?;
     record.stage = Stage::BasePaid;
     record.paid = amount;
+    record.due = Some(next);
     credits::apply::settle(ctx, record.owner, amount)?;
     ctx.put(&CLAIMS, &key, &record)?;
     ctx.put(&DUE, &(next, key), &())?;
@@ -109,11 +116,12 @@ fn pay_rest(
     key: ClaimKey,
     mut record: ClaimRecord,
 ) -> Result<(), Failure> {
-    let amount = record.totals.fee.checked_sub(record.paid).map_err(|_| Broken::Overflow)?;
+    let amount = record.owed().map_err(|_| Broken::Overflow)?;
     let next = due.checked_add(ctx.params().payments.claim_retention);
     let next = next.map_err(|_| Broken::Overflow)?;
     record.stage = Stage::Settled;
-    record.paid = record.totals.fee;
+    record.paid = record.paid.checked_add(amount).map_err(|_| Broken::Overflow)?;
+    record.due = Some(next);
     credits::apply::settle(ctx, record.owner, amount)?;
     ctx.put(&CLAIMS, &key, &record)?;
     ctx.put(&DUE, &(next, key), &())?;
@@ -121,6 +129,94 @@ fn pay_rest(
     Ok(())
 }
 
-fn existing(ctx: &Context<'_>, key: ClaimKey) -> Result<ClaimRecord, Broken> {
+/// R16: the claim's fee is no longer unverified.
+fn verified(ctx: &mut Context<'_>, record: &ClaimRecord) -> Result<(), Failure> {
+    let open = unverified(ctx, &record.operator)?.checked_sub(record.totals.fee);
+    let open = open.map_err(|_| Broken::Overflow)?;
+    if open.is_zero() {
+        ctx.remove(&UNVERIFIED, &record.operator);
+        return Ok(());
+    }
+    ctx.put(&UNVERIFIED, &record.operator, &open)
+}
+
+/// Writes what the draw came to, and holds the claim while `holds` points are looked at (R15).
+pub(crate) fn hold(
+    ctx: &mut Context<'_>,
+    key: ClaimKey,
+    audit: Audit,
+    probability: BasisPoints,
+    holds: u8,
+) -> Result<(), Failure> {
+    let mut record = existing(ctx, key)?;
+    (record.audit, record.probability, record.holds) = (audit, probability, holds);
+    ctx.put(&CLAIMS, &key, &record)
+}
+
+/// Ends one hold; with the last one `audit` says what came of all, and a step that was due
+/// meanwhile is taken in this block (R15).
+pub(crate) fn release(ctx: &mut Context<'_>, key: ClaimKey, audit: Audit) -> Result<(), Failure> {
+    let mut record = existing(ctx, key)?;
+    record.holds = record.holds.checked_sub(1).ok_or(Broken::Rule("a claim is not held"))?;
+    if record.holds == 0 {
+        if record.stage != Stage::Void {
+            record.audit = audit;
+        }
+        let due = record.due.ok_or(Broken::Rule("a held claim has no next step"))?;
+        ctx.put(&DUE, &(due, key), &())?;
+    }
+    ctx.put(&CLAIMS, &key, &record)
+}
+
+/// Gives a payer back what it paid, as far as the claim is still owed so much; returns how much
+/// that is (R15).
+pub(crate) fn refund(
+    ctx: &mut Context<'_>,
+    key: ClaimKey,
+    payer: AccountId,
+    fee: Credit,
+) -> Result<Credit, Failure> {
+    let mut record = existing(ctx, key)?;
+    let amount = record.owed().map_err(|_| Broken::Overflow)?.min(fee);
+    if amount.is_zero() {
+        return Ok(amount);
+    }
+    record.returned = record.returned.checked_add(amount).map_err(|_| Broken::Overflow)?;
+    let mut deposit = deposit(ctx, &payer)?;
+    deposit.balance = deposit.balance.checked_add(amount).map_err(|_| Broken::Overflow)?;
+    ctx.put(&CLAIMS, &key, &record)?;
+    ctx.put(&DEPOSITS, &payer, &deposit)?;
+    credits::apply::refund(ctx, payer, amount)?;
+    ctx.emit(Event::Refunded { operator: key.0, epoch: key.1, payer, amount });
+    Ok(amount)
+}
+
+/// Ends a claim that failed: what it is still owed is forfeited (R15). One that is settled or
+/// void already stays as it is.
+pub(crate) fn void(ctx: &mut Context<'_>, key: ClaimKey) -> Result<(), Failure> {
+    let mut record = existing(ctx, key)?;
+    match record.stage {
+        Stage::Settled | Stage::Void => return Ok(()),
+        Stage::Filed | Stage::Drawn => verified(ctx, &record)?,
+        Stage::BasePaid => {}
+    }
+    let forfeited = record.owed().map_err(|_| Broken::Overflow)?;
+    let next = ctx.clock().checked_add(ctx.params().payments.claim_retention);
+    let next = next.map_err(|_| Broken::Overflow)?;
+    match record.due {
+        Some(due) => ctx.remove(&DUE, &(due, key)),
+        None => ctx.remove(&DRAWS, &(record.draw_round, key)),
+    }
+    record.returned = record.returned.checked_add(forfeited).map_err(|_| Broken::Overflow)?;
+    (record.stage, record.audit, record.due) = (Stage::Void, Audit::Failed, Some(next));
+    ctx.put(&CLAIMS, &key, &record)?;
+    ctx.put(&DUE, &(next, key), &())?;
+    credits::apply::forfeit(ctx, record.owner, forfeited)?;
+    ctx.emit(Event::ClaimVoid { operator: key.0, epoch: key.1, forfeited });
+    Ok(())
+}
+
+/// A claim that must be there.
+pub(crate) fn existing(ctx: &Context<'_>, key: ClaimKey) -> Result<ClaimRecord, Broken> {
     claim(ctx, &key.0, key.1)?.ok_or(Broken::Rule("a step is due for a claim that is not there"))
 }

@@ -37,6 +37,12 @@ pub const READY: Table<Round, ()> = Table::new([5, 6], "payments.ready");
 /// Claims by the clock of their next step (R13, R14).
 pub const DUE: Table<(Millis, (OperatorId, Epoch)), ()> = Table::new([5, 7], "payments.due");
 
+/// Fees of claims whose base is neither paid nor void, by operator. Absent means none (R16).
+pub const UNVERIFIED: Table<OperatorId, Credit> = Table::new([5, 9], "payments.unverified");
+/// Claims whose seed this block brought, until `verification` has drawn from them.
+/// Invariant: empty after each block.
+pub const DRAWN: Table<(OperatorId, Epoch), ()> = Table::new([5, 10], "payments.drawn");
+
 impl Key for LaneId {
     fn write(&self, out: &mut Vec<u8>) {
         (self.payer, self.operator, self.index).write(out);
@@ -193,6 +199,26 @@ pub enum Event {
         /// How much of the fee.
         amount: Credit,
     } = 7,
+    /// A claim failed: nothing more is paid on it.
+    ClaimVoid {
+        /// Whose.
+        operator: OperatorId,
+        /// For which period.
+        epoch: Epoch,
+        /// What was forfeited of the fee.
+        forfeited: Credit,
+    } = 8,
+    /// A payer has its fee back, in its deposit.
+    Refunded {
+        /// Whose claim.
+        operator: OperatorId,
+        /// For which period.
+        epoch: Epoch,
+        /// To whom.
+        payer: AccountId,
+        /// How much of the fee.
+        amount: Credit,
+    } = 9,
 }
 
 /// Why a sender is refused. Numbers are on the wire: never reuse one.

@@ -1,9 +1,15 @@
-//! Staking: the transactions, and the queue of unbonding.
+//! Staking: the transactions, and the queue of unbonding. What `verification` asks for is in
+//! [`discipline`].
+
+mod discipline;
+
+pub(crate) use discipline::{jail, slash, tombstone};
 
 use super::{
     math::{floor, key_ends},
     schema::{
         BONDS, BOX_KEYS, Error, Event, OPERATORS, Registration, Tx, UNBONDING, UNBONDING_COUNT,
+        UNBONDING_OF,
     },
     state::{BoxKey, Class, Operator, Profile, Unbonding, box_key, operator},
 };
@@ -86,6 +92,9 @@ fn bond(
     if amount.is_zero() {
         return Err(Error::ZeroAmount.into());
     }
+    if super::discipline(ctx, &id)?.tombstoned {
+        return Err(Error::Tombstoned { operator: id }.into()); // R11
+    }
     let bond = record.bond.checked_add(amount)?;
     check_floor(ctx, record.class, bond)?; // R3
     move_coin(ctx, Purse::Account(owner), Purse::Pot(Pot::Bonds), amount)?;
@@ -118,6 +127,7 @@ fn unbond(
     record.unbondings = record.unbondings.saturating_add(1);
 
     ctx.put(&UNBONDING, &(due, number), &Unbonding { operator: id, amount })?;
+    ctx.put(&UNBONDING_OF, &(id, due, number), &())?;
     ctx.put(&UNBONDING_COUNT, &(), &next)?;
     ctx.emit(Event::Unbonding { operator: id, amount, due });
     set_bond(ctx, id, record, left)
@@ -177,7 +187,9 @@ fn set_profile(
         return Err(Error::NotTheBoxKey { key: sender.signer }.into());
     }
     check_profile(profile)?; // R9
+    let before = record.clone();
     record.profile = profile.clone();
+    discipline::recount(ctx, id, Some(&before), &record)?;
     ctx.put(&OPERATORS, &id, &record)?;
     ctx.emit(Event::Updated { operator: id });
     Ok(())
@@ -196,6 +208,7 @@ pub(crate) fn end_block(ctx: &mut Context<'_>) -> Result<(), Failure> {
         record.unbonding = record.unbonding.checked_sub(amount).map_err(|_| Broken::Overflow)?;
         record.unbondings = record.unbondings.saturating_sub(1);
         ctx.remove(&UNBONDING, &key);
+        ctx.remove(&UNBONDING_OF, &(id, key.0, key.1));
         move_coin(ctx, Purse::Pot(Pot::Bonds), Purse::Account(record.owner), amount)?;
         ctx.put(&OPERATORS, &id, &record)?;
         ctx.emit(Event::Unbonded { operator: id, amount });
@@ -243,7 +256,9 @@ fn set_bond(
     mut record: Operator,
     bond: Coin,
 ) -> Result<(), Failure> {
+    let before = operator(ctx, &id)?;
     record.bond = bond;
+    discipline::recount(ctx, id, before.as_ref(), &record)?;
     ctx.put(&OPERATORS, &id, &record)?;
     let clock = ctx.clock();
     ctx.put(&BONDS, &(id, clock), &bond)?;

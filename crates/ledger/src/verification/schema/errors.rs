@@ -1,0 +1,180 @@
+//! Verification: why a sender is refused.
+
+use super::super::state::Phase;
+use borsh::{BorshDeserialize, BorshSerialize};
+use crypto::{AccountId, Digest, OperatorId, PublicKey};
+use serde::{Deserialize, Serialize};
+use units::{Coin, Credit, Epoch, Millis};
+
+/// Why a sender is refused. Numbers are on the wire: never reuse one.
+#[derive(
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Error {
+    /// R2.
+    #[error("{value} of unverified work exceeds the value cap of {cap}; bond more or wait")]
+    OverValueCap {
+        /// With this claim.
+        value: Credit,
+        /// The cap.
+        cap: Credit,
+    } = 0,
+    /// R14.
+    #[error("operator {operator} is jailed until clock {until}; claim then")]
+    Jailed {
+        /// Who.
+        operator: OperatorId,
+        /// Until when.
+        until: Millis,
+    } = 1,
+    /// R3.
+    #[error("an auditor's bond of {bond} is below the least, {least}")]
+    BondTooSmall {
+        /// With what is added.
+        bond: Coin,
+        /// The least, at the price.
+        least: Coin,
+    } = 2,
+    /// R3.
+    #[error("an auditor's models must be in ascending order, none twice")]
+    ModelsOutOfOrder = 3,
+    /// R3.
+    #[error("{key} is no usable key: off the curve, of small order or misspelt")]
+    BadKey {
+        /// In the transaction.
+        key: PublicKey,
+    } = 4,
+    /// R4.
+    #[error("256 auditors with at least {least} each are enlisted for a model; bond more")]
+    RosterFull {
+        /// The least bond among them.
+        least: Coin,
+    } = 5,
+    /// R3, R5.
+    #[error("account {account} is not enlisted")]
+    NotEnlisted {
+        /// Who.
+        account: AccountId,
+    } = 6,
+    /// R5.
+    #[error("notice was given and runs until clock {until}")]
+    Leaving {
+        /// Until when.
+        until: Millis,
+    } = 7,
+    /// R6, R11.
+    #[error("operator {operator} has no claim for period {epoch}")]
+    UnknownClaim {
+        /// Whose.
+        operator: OperatorId,
+        /// Which.
+        epoch: Epoch,
+    } = 8,
+    /// R6.
+    #[error("no point that waits for an opening lies in this receipt")]
+    NotDrawn = 9,
+    /// R6, R11.
+    #[error("the leaf's path does not lead to the claim's root")]
+    BadPath = 10,
+    /// R6, R10, R11.
+    #[error("the receipt does not name this request")]
+    OtherRequest = 11,
+    /// R6, R10, R11.
+    #[error("the receipt is signed by no box key of operator {operator}")]
+    BadReceipt {
+        /// Who should have signed.
+        operator: OperatorId,
+    } = 12,
+    /// R6, R10, R11.
+    #[error("the request's signature does not hold")]
+    BadRequest = 13,
+    /// R7, R8.
+    #[error("the claim has no such point")]
+    UnknownPoint = 14,
+    /// R7, R8.
+    #[error("the point is in phase {phase:?}; this is not its time")]
+    WrongPhase {
+        /// Where it stands.
+        phase: Phase,
+    } = 15,
+    /// R7, R8.
+    #[error("account {account} was not drawn for this point")]
+    NotTheAuditor {
+        /// Who sent.
+        account: AccountId,
+    } = 16,
+    /// R8.
+    #[error("session key {key} is not the auditor's; use the one it enlisted with")]
+    NotTheAuditorsKey {
+        /// Who signed.
+        key: PublicKey,
+    } = 17,
+    /// R8.
+    #[error("it was committed, revealed or answered before")]
+    Repeated = 18,
+    /// R8.
+    #[error("the finding is not what was committed to")]
+    NotCommitted = 19,
+    /// R8, R10.
+    #[error("root and salt do not make the receipt's trace commitment")]
+    WrongTrace = 20,
+    /// R7.
+    #[error("the content was demanded before; once is enough")]
+    DemandedBefore = 21,
+    /// R7.
+    #[error("nobody demands this content")]
+    NotDemanded = 22,
+    /// R7.
+    #[error("the content does not make the commitments of request and receipt")]
+    WrongContent = 23,
+    /// R10.
+    #[error("the two requests order different work")]
+    OtherBody = 24,
+    /// R10.
+    #[error("the receipts do not contradict each other")]
+    NoContradiction = 25,
+    /// R10.
+    #[error("an opened leaf does not lead to its receipt's output commitment")]
+    BadOpening = 26,
+    /// R10.
+    #[error("receipt {receipt} is in conflict already")]
+    InConflict {
+        /// Which.
+        receipt: Digest,
+    } = 27,
+    /// R12.
+    #[error("receipt {receipt} was punished already")]
+    Punished {
+        /// Which.
+        receipt: Digest,
+    } = 28,
+    /// R10, R11.
+    #[error("the window to challenge it ended at clock {ended}")]
+    TooLate {
+        /// When.
+        ended: Millis,
+    } = 29,
+    /// R10.
+    #[error("receipt {receipt} is not in conflict")]
+    NotInConflict {
+        /// Which.
+        receipt: Digest,
+    } = 30,
+    /// R11.
+    #[error("the range is not the claimed one of this receipt's lane")]
+    WrongRange = 31,
+    /// R11.
+    #[error("the leaves do not show that the receipt is missing")]
+    NotMissing = 32,
+}
