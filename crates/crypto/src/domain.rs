@@ -117,7 +117,7 @@ domains! {
     Snapshot = "snapshot.1",
     /// What one re-execution of a request found.
     Finding = "finding.1",
-    /// An auditor's commitment to what it found.
+    /// What an auditor commits to: its finding, sealed.
     FindingCommit = "finding-commit.1",
     /// A conflict certificate; its digest is the conflict's id.
     Conflict = "conflict.1",

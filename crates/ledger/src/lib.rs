@@ -25,7 +25,6 @@
 //! Never here: I/O, clocks, floats, threads, unordered maps, consensus, a panic that a sender
 //! can cause.
 
-#![allow(dead_code, unused_imports, reason = "in progress")]
 #![cfg_attr(
     not(test),
     deny(

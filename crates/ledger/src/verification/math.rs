@@ -2,11 +2,14 @@
 
 use super::{
     schema::{Content, Params},
-    state::{Correlation, Grade, Spread, Standing},
+    state::{Cause, Correlation, Grade, Spread, Standing},
 };
-use crate::credits::math::{coin_for_usd, coin_worth, credit_worth};
-use borsh::BorshSerialize;
-use crypto::{AccountId, Digest, Domain, Seed, hash_of};
+use crate::{
+    credits::math::{coin_for_usd, coin_worth, credit_worth},
+    disputes::moves::Finding,
+    payments::messages::{Finish, Receipt},
+};
+use crypto::{AccountId, Digest, Domain, ModelId, Seed, hash_of};
 use units::{BasisPoints, Coin, Credit, Millis, Overflow, Rounding, UsdNano, mul_div};
 
 /// A whole in hundredths of a per cent.
@@ -18,7 +21,8 @@ const LOG_BITS: u32 = 40;
 
 /// What an auditor commits to: H(finding ‖ auditor ‖ its own salt). The account in it makes a
 /// copied commitment worthless (R8).
-pub fn commitment<F: BorshSerialize>(finding: &F, auditor: &AccountId, salt: &Digest) -> Digest {
+#[must_use]
+pub fn commitment(finding: &Finding, auditor: &AccountId, salt: &Digest) -> Digest {
     hash_of(Domain::FindingCommit, &(finding, auditor, salt))
 }
 
@@ -124,12 +128,65 @@ pub fn neg_log2(x: u64) -> u64 {
     whole.saturating_sub(fraction)
 }
 
-/// The pay of one audit (R9): a share of the receipt's fee, whatever was found.
+/// The pay of one audit (R9): a share of the receipt's fee and what commitment and reveal cost,
+/// whatever was found.
 ///
 /// # Errors
 /// [`Overflow`] if the worth does not fit.
 pub fn audit_pay(fee: Credit, price: UsdNano, params: &Params) -> Result<Coin, Overflow> {
-    coin_worth(fee.mul_div(params.audit_pay.into(), 100, Rounding::Down)?, price)
+    let work = coin_worth(fee.mul_div(params.audit_pay.into(), 100, Rounding::Down)?, price)?;
+    Coin::total([work, params.audit_fee, params.audit_fee])
+}
+
+/// The least bond of an auditor, in coin (R3).
+///
+/// # Errors
+/// [`Overflow`] if it does not fit.
+pub fn least_bond(price: UsdNano, params: &Params) -> Result<Coin, Overflow> {
+    coin_for_usd(params.auditor_bond, price)
+}
+
+/// Whether a re-execution has found what the receipt says (R8). A cancelled answer proves nothing
+/// by its length.
+#[must_use]
+pub fn matches(finding: &Finding, trace_root: Digest, receipt: &Receipt) -> bool {
+    finding.trace_root == trace_root
+        && finding.output_commit == receipt.output_commit
+        && finding.n_out == receipt.n_out
+        && (finding.finish == receipt.finish || receipt.finish == Finish::Cancelled)
+}
+
+/// A receipt as a finding against one that contradicts it (R10). One that was cancelled says
+/// nothing of its end: of equal length it takes the other's.
+#[must_use]
+pub fn duel_finding(trace_root: Digest, receipt: &Receipt, against: &Receipt) -> Finding {
+    let finish = match receipt.finish {
+        Finish::Cancelled if receipt.n_out == against.n_out => against.finish,
+        Finish::Cancelled => Finish::Stop,
+        known => known,
+    };
+    let Receipt { output_commit, n_out, .. } = *receipt;
+    Finding { trace_root, output_commit, n_out, finish }
+}
+
+/// Whether a receipt that is right wins its challenge of one that contradicts it, whatever that is
+/// (R10). A shorter one that was cancelled may not: it cannot show an output that lies under a
+/// trace which does not.
+#[must_use]
+pub fn must_win(receipt: &Receipt, against: &Receipt) -> bool {
+    receipt.finish != Finish::Cancelled || receipt.n_out >= against.n_out
+}
+
+/// Whether two answers to the same work end in ways that cannot both be right (R10): the shorter
+/// says that it is complete, or both do and differ in why.
+#[must_use]
+pub fn contradict_in_end(one: &Receipt, other: &Receipt) -> bool {
+    let (shorter, longer) = if one.n_out <= other.n_out { (one, other) } else { (other, one) };
+    if shorter.n_out == longer.n_out {
+        let judged = |receipt: &Receipt| receipt.finish != Finish::Cancelled;
+        return judged(shorter) && judged(longer) && shorter.finish != longer.finish;
+    }
+    shorter.finish != Finish::Cancelled
 }
 
 /// The fee of a delivery: fixed, plus per started KiB of token ids.
@@ -157,16 +214,44 @@ pub fn correlated(recent: &Correlation, all_bonds: Coin) -> Result<u32, Overflow
     u32::try_from(grown).map_err(|_| Overflow)
 }
 
-/// What the rules ask for (R12): of the bond by grade, and of a first or repeated fault at least
-/// twice the value ÷ the probability of its audit, so that no cheat pays in expectation.
+/// How grave a fault is (R12). It is a repeated one if it was done after an earlier one was found,
+/// so that a cheat's choice and not one broken chip makes the pattern. One wrong step cannot tell
+/// wrong weights from a flipped bit; a second one at the same op of the same model can.
+#[must_use]
+pub fn grade(
+    cause: &Cause,
+    standing: &Standing,
+    model: Option<ModelId>,
+    done: Millis,
+    clock: Millis,
+    params: &Params,
+) -> Grade {
+    let memory = params.fault_memory;
+    let last = standing.last_fault.filter(|last| clock.saturating_sub(*last) < memory);
+    let again = match (cause.weights(), model, standing.weights) {
+        (Some(op), Some(model), Some(known)) => last.is_some() && known == (model, op),
+        _ => false,
+    };
+    match cause {
+        Cause::Disputed(crate::disputes::Cause::NoAnswer { flood: true }) => Grade::Silence,
+        Cause::Equivocation => Grade::Total,
+        _ if again => Grade::Total,
+        Cause::Omission => Grade::Pattern,
+        _ if last.is_some_and(|last| done >= last) => Grade::Pattern,
+        _ => Grade::First,
+    }
+}
+
+/// What the rules ask for (R12): of the bond by grade, and at least twice the value ÷ the
+/// probability of its audit, so that no cheat pays in expectation, not even one that floods
+/// itself with disputes to keep silent in the one that counts.
 ///
 /// # Errors
 /// [`Overflow`] if a worth does not fit.
 pub fn wanted(
     grade: Grade,
     bond: Coin,
-    value: Credit,
-    probability: BasisPoints,
+    (value, probability): (Credit, BasisPoints),
     correlation: u32,
     price: UsdNano,
     params: &Params,
@@ -178,7 +263,7 @@ pub fn wanted(
         coin_for_usd(UsdNano::new(dollars.get()), price)
     };
     let base = match grade {
-        Grade::Silence => of_bond(params.silence)?,
+        Grade::Silence => of_bond(params.silence)?.max(deterrent()?),
         Grade::First => of_bond(params.first_fault)?.max(deterrent()?),
         Grade::Pattern => of_bond(params.pattern)?.max(deterrent()?),
         Grade::Total => return Ok(bond),

@@ -129,12 +129,20 @@ pub struct Point {
 pub struct Side {
     /// The receipt and its request.
     pub subject: Subject,
-    /// The operator's owner: challenges the other side with this one's finding.
+    /// The operator's owner: challenges the other side with this one's receipt.
     pub owner: AccountId,
-    /// Whether it does: its own receipt is wrong if the other one is not.
+    /// Whether it does and must win: its own receipt is wrong if the other one is not.
     pub challenges: bool,
     /// The trace root behind it, once its operator has answered.
     pub trace_root: Option<Digest>,
+}
+
+impl Side {
+    /// The receipt's hash.
+    #[must_use]
+    pub fn receipt(&self) -> Digest {
+        self.subject.receipt.message.hash()
+    }
 }
 
 /// Two receipts that contradict each other.
@@ -172,6 +180,32 @@ pub enum Cause {
     Contradiction = 5,
     /// A claim leaves out a receipt of its range.
     Omission = 6,
+    /// Another operator's receipt contradicts it, and holds.
+    Refuted = 7,
+}
+
+impl Cause {
+    /// Whether nothing was shown but that the operator kept silent.
+    #[must_use]
+    pub const fn is_silence(&self) -> bool {
+        use crate::disputes::Cause::NoAnswer;
+        matches!(
+            self,
+            Self::NotOpened
+                | Self::NotDelivered
+                | Self::NotRevealed
+                | Self::Disputed(NoAnswer { .. })
+        )
+    }
+
+    /// The op of a wrong step that read weights.
+    #[must_use]
+    pub const fn weights(&self) -> Option<u32> {
+        match self {
+            Self::Disputed(crate::disputes::Cause::WrongStep { op, weights: true }) => Some(*op),
+            _ => None,
+        }
+    }
 }
 
 /// How grave a fault is (R12).

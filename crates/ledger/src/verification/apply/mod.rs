@@ -1,28 +1,57 @@
-//! Verification: the transactions, and what falls due.
+//! Verification: the transactions, and what becomes of claims without anybody's doing.
+
+mod auditors;
+mod claims;
+mod conflicts;
+mod omissions;
+mod penalties;
+mod points;
+
+pub(crate) use claims::{admit, begin_block};
 
 use super::schema::Tx;
 use crate::{
     context::{Context, Sender},
     error::Failure,
-    payments,
 };
 
 /// Applies one transaction of this module.
-pub(crate) fn apply(_: &mut Context<'_>, _: &Sender, _: &Tx) -> Result<(), Failure> {
-    Err(super::Error::UnknownPoint.into())
+pub(crate) fn apply(ctx: &mut Context<'_>, sender: &Sender, tx: &Tx) -> Result<(), Failure> {
+    let at = |operator: &_, epoch: &_, point: &_| (*operator, *epoch, *point);
+    match tx {
+        Tx::Enlist { key, amount, models, endpoint } => {
+            auditors::enlist(ctx, sender.account, *key, *amount, models, endpoint)
+        }
+        Tx::Retire => auditors::retire(ctx, sender.account),
+        Tx::Open(opening) => points::open(ctx, opening),
+        Tx::Commit { operator, epoch, point, commitment } => {
+            points::commit(ctx, sender, at(operator, epoch, point), *commitment)
+        }
+        Tx::Reveal { operator, epoch, point, finding, salt } => {
+            points::reveal(ctx, sender, at(operator, epoch, point), finding, salt)
+        }
+        Tx::RevealTrace { operator, epoch, point, trace_root, salt } => {
+            points::reveal_trace(ctx, at(operator, epoch, point), *trace_root, salt)
+        }
+        Tx::Demand { operator, epoch, point } => {
+            points::demand(ctx, sender, at(operator, epoch, point))
+        }
+        Tx::Deliver { operator, epoch, point, content } => {
+            points::deliver(ctx, at(operator, epoch, point), content)
+        }
+        Tx::Conflict(certificate) => conflicts::file(ctx, sender.account, certificate),
+        Tx::Answer { receipt, trace_root, salt } => {
+            conflicts::answer(ctx, *receipt, *trace_root, salt)
+        }
+        Tx::Omission(omission) => omissions::file(ctx, sender.account, omission),
+    }
 }
 
-/// Whether a claim may be filed.
-pub(crate) fn admit(_: &Context<'_>, _: &payments::Tx) -> Result<(), Failure> {
-    Ok(())
-}
-
-/// Draws.
-pub(crate) fn begin_block(_: &mut Context<'_>) -> Result<(), Failure> {
-    Ok(())
-}
-
-/// What falls due.
-pub(crate) fn end_block(_: &mut Context<'_>) -> Result<(), Failure> {
-    Ok(())
+/// Takes verdicts first, then what is due, then the verdicts that this has led to.
+pub(crate) fn end_block(ctx: &mut Context<'_>) -> Result<(), Failure> {
+    penalties::take_verdicts(ctx)?;
+    points::look_at_due(ctx)?;
+    conflicts::look_at_due(ctx)?;
+    penalties::take_verdicts(ctx)?;
+    auditors::leave(ctx)
 }

@@ -2,7 +2,7 @@
 
 use super::super::state::Phase;
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{AccountId, Digest, OperatorId, PublicKey};
+use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey};
 use serde::{Deserialize, Serialize};
 use units::{Coin, Credit, Epoch, Millis};
 
@@ -87,94 +87,88 @@ pub enum Error {
     /// R6, R11.
     #[error("the leaf's path does not lead to the claim's root")]
     BadPath = 10,
-    /// R6, R10, R11.
-    #[error("the receipt does not name this request")]
-    OtherRequest = 11,
-    /// R6, R10, R11.
-    #[error("the receipt is signed by no box key of operator {operator}")]
-    BadReceipt {
-        /// Who should have signed.
-        operator: OperatorId,
-    } = 12,
-    /// R6, R10, R11.
-    #[error("the request's signature does not hold")]
-    BadRequest = 13,
+    /// R3.
+    #[error("model {model} is not registered")]
+    UnknownModel {
+        /// Which.
+        model: ModelId,
+    } = 11,
     /// R7, R8.
     #[error("the claim has no such point")]
-    UnknownPoint = 14,
+    UnknownPoint = 12,
     /// R7, R8.
     #[error("the point is in phase {phase:?}; this is not its time")]
     WrongPhase {
         /// Where it stands.
         phase: Phase,
-    } = 15,
+    } = 13,
     /// R7, R8.
     #[error("account {account} was not drawn for this point")]
     NotTheAuditor {
         /// Who sent.
         account: AccountId,
-    } = 16,
+    } = 14,
     /// R8.
     #[error("session key {key} is not the auditor's; use the one it enlisted with")]
     NotTheAuditorsKey {
         /// Who signed.
         key: PublicKey,
-    } = 17,
+    } = 15,
     /// R8.
     #[error("it was committed, revealed or answered before")]
-    Repeated = 18,
+    Repeated = 16,
     /// R8.
     #[error("the finding is not what was committed to")]
-    NotCommitted = 19,
+    NotCommitted = 17,
     /// R8, R10.
     #[error("root and salt do not make the receipt's trace commitment")]
-    WrongTrace = 20,
+    WrongTrace = 18,
     /// R7.
     #[error("the content was demanded before; once is enough")]
-    DemandedBefore = 21,
+    DemandedBefore = 19,
     /// R7.
     #[error("nobody demands this content")]
-    NotDemanded = 22,
+    NotDemanded = 20,
     /// R7.
     #[error("the content does not make the commitments of request and receipt")]
-    WrongContent = 23,
+    WrongContent = 21,
     /// R10.
     #[error("the two requests order different work")]
-    OtherBody = 24,
+    OtherBody = 22,
     /// R10.
     #[error("the receipts do not contradict each other")]
-    NoContradiction = 25,
+    NoContradiction = 23,
     /// R10.
     #[error("an opened leaf does not lead to its receipt's output commitment")]
-    BadOpening = 26,
+    BadOpening = 24,
     /// R10.
     #[error("receipt {receipt} is in conflict already")]
     InConflict {
         /// Which.
         receipt: Digest,
-    } = 27,
+    } = 25,
     /// R12.
     #[error("receipt {receipt} was punished already")]
     Punished {
         /// Which.
         receipt: Digest,
-    } = 28,
+    } = 26,
     /// R10, R11.
     #[error("the window to challenge it ended at clock {ended}")]
     TooLate {
         /// When.
         ended: Millis,
-    } = 29,
+    } = 27,
     /// R10.
     #[error("receipt {receipt} is not in conflict")]
     NotInConflict {
         /// Which.
         receipt: Digest,
-    } = 30,
+    } = 28,
     /// R11.
     #[error("the range is not the claimed one of this receipt's lane")]
-    WrongRange = 31,
+    WrongRange = 29,
     /// R11.
     #[error("the leaves do not show that the receipt is missing")]
-    NotMissing = 32,
+    NotMissing = 30,
 }
