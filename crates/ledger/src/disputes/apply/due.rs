@@ -76,11 +76,12 @@ fn look_at(ctx: &mut Context<'_>, key: (Digest, u32)) -> Result<(), Failure> {
     lines::decide(ctx, key, record, &found, loser, Cause::NoAnswer { flood })
 }
 
-/// R14: a proof is kept for ever, so that no receipt is judged twice.
+/// R14: a proof is kept for ever, so that no receipt is judged twice. What was decided in this
+/// block is kept until the next, for whoever takes the verdict.
 fn forget(ctx: &mut Context<'_>) -> Result<(), Failure> {
     let clock = ctx.clock();
     for (key, ()) in ctx.scan(&FORGET, &(), FORGOTTEN_PER_BLOCK)? {
-        if key.0 > clock {
+        if key.0 >= clock {
             break;
         }
         ctx.remove(&FORGET, &key);
