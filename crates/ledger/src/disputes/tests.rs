@@ -8,7 +8,7 @@ use super::{
     moves::{ClaimedIn, Finding, Length, Move, Subject},
     open_count,
     player::{Stuck, next_move},
-    schema::{LINES, VERDICTS},
+    schema::LINES,
     state::BACKERS_MAX,
 };
 use crate::{
@@ -139,9 +139,9 @@ impl Case {
     }
 
     fn verdict(&self, line: Option<u32>) -> Verdict {
-        let all = self.world.state.scan(&VERDICTS, &(), usize::MAX).unwrap();
-        let mut own = all.into_iter().map(|(_, verdict)| verdict);
-        own.find(|verdict| verdict.receipt == self.receipt && verdict.line == line).unwrap()
+        let mut all = verdicts(&self.world);
+        all.retain(|verdict| verdict.receipt == self.receipt && verdict.line == line);
+        all.pop().unwrap()
     }
 
     /// Opens a line in alice's name and plays it out.
@@ -155,6 +155,15 @@ impl Case {
     fn status(&mut self, name: &str, call: Call) -> Status {
         self.world.send(name, call)
     }
+}
+
+/// Every verdict so far; module `verification` has taken them.
+fn verdicts(world: &World) -> Vec<Verdict> {
+    let verdict = |event: &AnyEvent| match event {
+        AnyEvent::Disputes(Event::Decided(verdict)) => Some(*verdict),
+        _ => None,
+    };
+    world.log.iter().filter_map(verdict).collect()
 }
 
 /// Moves on until the line has come to a phase.
@@ -703,8 +712,8 @@ fn r12_who_is_silent_loses_the_line_and_a_flood_is_said_in_the_verdict() {
         world = one.world;
     }
     world.wait(60_000);
-    let verdicts = world.state.scan(&VERDICTS, &(), usize::MAX).unwrap();
-    let floods = verdicts.iter().filter(|(_, verdict)| {
+    let verdicts = verdicts(&world);
+    let floods = verdicts.iter().filter(|verdict| {
         verdict.cause == Cause::NoAnswer { flood: true } && receipts.contains(&verdict.receipt)
     });
     assert!(floods.count() >= 1, "{verdicts:?}");

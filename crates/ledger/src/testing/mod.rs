@@ -123,6 +123,8 @@ pub(crate) struct World {
     pub(crate) round: Round,
     /// What the last block did.
     pub(crate) last: Applied,
+    /// All that has happened.
+    pub(crate) log: Vec<ledger::Event>,
     /// Whether blocks bring the seed of their parent's round.
     pub(crate) seeds: bool,
     /// The clock at which expiries of the world's sessions lie.
@@ -161,7 +163,8 @@ impl World {
         let state = State::from_genesis(genesis, chain, &PORTS).unwrap();
         let last = Applied { writes: Default::default(), outcomes: vec![], events: vec![] };
         let (time, round, far) = (genesis.time, Round::ZERO, Millis::new(10_000_000));
-        let world = Self { state, chain, time, round, last, seeds: true, far };
+        let log = Vec::new();
+        let world = Self { state, chain, time, round, last, log, seeds: true, far };
         world.check();
         world
     }
@@ -202,6 +205,7 @@ impl World {
         let env = self.env(ms);
         self.last = apply_block(&self.state, &env, transactions, &PORTS)?;
         self.state.commit(&self.last.writes);
+        self.log.extend(self.last.events.iter().cloned());
         (self.time, self.round) = (env.time, env.round);
         self.check();
         Ok(())

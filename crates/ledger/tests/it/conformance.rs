@@ -10,7 +10,7 @@ use borsh::BorshDeserialize;
 use crypto::{Domain, hash_bytes};
 use ledger::{
     Call, Event, Rejection, Status, accounts, credits, disputes, models, payments, staking, tables,
-    transaction,
+    transaction, verification,
 };
 use std::collections::BTreeSet;
 
@@ -54,12 +54,22 @@ fn enums() -> Vec<(&'static str, Vec<u8>)> {
         ("payments event", numbers::<payments::Event>(&[])),
         ("payments error", numbers::<payments::Error>(&[])),
         ("payments stage", numbers::<payments::Stage>(&[])),
+        ("payments audit", numbers::<payments::Audit>(&[])),
         ("disputes tx", numbers::<disputes::Tx>(&[])),
         ("disputes move", numbers::<disputes::moves::Move>(&[])),
         ("disputes event", numbers::<disputes::Event>(&[])),
         ("disputes error", numbers::<disputes::Error>(&[])),
         ("disputes phase", numbers::<disputes::Phase>(&[])),
         ("disputes cause", numbers::<disputes::Cause>(&[])),
+        ("verification tx", numbers::<verification::Tx>(&[])),
+        ("verification event", numbers::<verification::Event>(&[])),
+        ("verification error", numbers::<verification::Error>(&[])),
+        ("verification phase", numbers::<verification::Phase>(&[])),
+        ("verification outcome", numbers::<verification::Outcome>(&[])),
+        ("verification cause", numbers::<verification::Cause>(&[])),
+        ("verification grade", numbers::<verification::Grade>(&[])),
+        ("verification evidence", numbers::<verification::Evidence>(&[])),
+        ("verification contradiction", numbers::<verification::Contradiction>(&[])),
         ("message finish", numbers::<payments::messages::Finish>(&[])),
         ("message tier", numbers::<payments::messages::Tier>(&[])),
         ("message audit mode", numbers::<payments::messages::AuditMode>(&[])),

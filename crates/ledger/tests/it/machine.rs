@@ -101,6 +101,7 @@ fn kind(call: &Call) -> String {
         Call::Models(tx) => format!("{tx:?}"),
         Call::Payments(tx) => format!("{tx:?}"),
         Call::Disputes(tx) => format!("{tx:?}"),
+        Call::Verification(tx) => format!("{tx:?}"),
     };
     text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
@@ -279,6 +280,7 @@ fn compare_payments(world: &World, twin: &Twin) {
             payments::Stage::Drawn => 1,
             payments::Stage::BasePaid => 2,
             payments::Stage::Settled => 3,
+            payments::Stage::Void => panic!("nothing fails here"),
         };
         (id, epoch.get(), it.owner, it.totals.fee.get(), it.paid.get(), it.filed.get(), stage)
     });

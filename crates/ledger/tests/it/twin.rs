@@ -9,8 +9,8 @@ use ledger::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Disputes have games of their own; random histories hold none.
-const NO_GAMES: &str = "the generator plays no disputes";
+/// Disputes and audits have histories of their own; these hold none.
+const NO_GAMES: &str = "the generator plays no disputes and no audits";
 
 /// What becomes of a transaction: the name of the rule's error, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Twin {
             Call::Staking(call) => self.staking(tx, call),
             Call::Models(call) => self.models(tx, call),
             Call::Payments(call) => self.payments(tx, call),
-            Call::Disputes(_) => unreachable!("{NO_GAMES}"),
+            Call::Disputes(_) | Call::Verification(_) => unreachable!("{NO_GAMES}"),
         };
         match result {
             Ok(()) => Fate::Applied,
@@ -163,7 +163,7 @@ impl Twin {
                 let lanes = claim.lanes.len() as u128 * p.payments.claim_lane_fee.get();
                 return p.payments.claim_fee.get() + lanes;
             }
-            Call::Disputes(_) => unreachable!("{NO_GAMES}"),
+            Call::Disputes(_) | Call::Verification(_) => unreachable!("{NO_GAMES}"),
         };
         fee.get()
     }

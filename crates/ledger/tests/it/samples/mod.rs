@@ -1,6 +1,7 @@
 //! One value of every message, transaction kind, event, record and key, always the same.
 
 mod disputes;
+mod verification;
 
 use crate::testing::{account, digest, key, operator_of, public, seed};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -236,6 +237,7 @@ pub(crate) fn calls() -> Vec<Call> {
     ]
     .into_iter()
     .chain(disputes::calls())
+    .chain(verification::calls())
     .collect()
 }
 
@@ -281,6 +283,9 @@ pub(crate) fn events() -> Vec<Event> {
         S::Unbonded { operator, amount },
         S::BoxKeyRotated { operator, epoch: 1, box_key },
         S::Updated { operator },
+        S::BondSlashed { operator, amount },
+        S::Jailed { operator, until: expires },
+        S::Tombstoned { operator },
     ];
     let name = Text::new("acme/mini-1.0").unwrap();
     let published = models::Event::Published { model: model_id(), name, owner: from };
@@ -294,6 +299,8 @@ pub(crate) fn events() -> Vec<Event> {
         P::ClaimDrawn { operator, epoch, base_due: expires },
         P::BasePaid { operator, epoch, amount: credits },
         P::ClaimSettled { operator, epoch, amount: credits },
+        P::ClaimVoid { operator, epoch, forfeited: credits },
+        P::Refunded { operator, epoch, payer, amount: credits },
     ];
     let mut all: Vec<Event> = accounts.into_iter().map(Event::Accounts).collect();
     all.extend(credit_events.into_iter().map(Event::Credits));
@@ -301,6 +308,7 @@ pub(crate) fn events() -> Vec<Event> {
     all.push(Event::Models(published));
     all.extend(payments.into_iter().map(Event::Payments));
     all.extend(disputes::events());
+    all.extend(verification::events());
     all
 }
 
@@ -394,6 +402,7 @@ fn operator_records() -> Vec<[Sample; 2]> {
     let (from, until) = (Millis::new(500), Some(Millis::new(900)));
     let box_key = staking::BoxKey { key: public("box"), from, until };
     let unbonding = staking::Unbonding { operator: id, amount };
+    let discipline = staking::Discipline { jailed_until: Millis::new(900), tombstoned: true };
     let publication = publication();
     let model = models::Model {
         facts: facts(),
@@ -410,6 +419,10 @@ fn operator_records() -> Vec<[Sample; 2]> {
         record(&t::BONDS, &(id, clock), &amount),
         record(&t::UNBONDING, &(clock, 258), &unbonding),
         record(&t::UNBONDING_COUNT, &(), &259),
+        record(&t::UNBONDING_OF, &(id, clock, 258), &()),
+        record(&t::DISCIPLINE, &id, &discipline),
+        record(&t::SERVERS, &(model_id(), account("olga")), &258),
+        record(&t::SERVING_OWNERS, &model_id(), &258),
         record(&t::MODELS, &model_id(), &model),
         record(&t::MANIFESTS, &model_id(), &publication.manifest),
         record(&t::GRAPHS, &model_id(), &publication.graph),
@@ -455,6 +468,11 @@ fn payment_records() -> Vec<[Sample; 2]> {
         drawn: Some(Millis::new(52_000)),
         stage: payments::Stage::BasePaid,
         paid: Credit::new(5_600_000),
+        returned: Credit::new(9),
+        audit: payments::Audit::Running,
+        probability: units::BasisPoints::new(2_000).unwrap(),
+        holds: 2,
+        due: Some(Millis::new(61_000)),
     };
     vec![
         record(&t::DEPOSITS, &payer, &deposit),
@@ -466,6 +484,8 @@ fn payment_records() -> Vec<[Sample; 2]> {
         record(&t::READY, &round, &()),
         record(&t::DUE, &(clock, (id, epoch)), &()),
         record(&t::CLAIMED, &id, &epoch),
+        record(&t::UNVERIFIED, &id, &Credit::new(7)),
+        record(&t::DRAWN, &(id, epoch), &()),
     ]
 }
 
@@ -494,6 +514,8 @@ fn documents() -> Vec<Sample> {
 pub(crate) fn all() -> Vec<Sample> {
     let mut samples = messages();
     samples.extend(disputes::messages());
+    samples.extend(verification::messages());
+    samples.extend(verification::errors());
     for call in calls() {
         let name = format!("transaction {}", kind(&call));
         samples.push(sample(&name, &envelope(call)));
@@ -502,7 +524,8 @@ pub(crate) fn all() -> Vec<Sample> {
         samples.push(sample(&format!("event {}", kind(&event)), &event));
     }
     let records = [account_records(), operator_records(), payment_records(), disputes::records()];
-    samples.extend(records.into_iter().flatten().flatten());
+    let records = records.into_iter().chain([verification::records()]);
+    samples.extend(records.flatten().flatten());
     samples.extend(documents());
     samples
 }
