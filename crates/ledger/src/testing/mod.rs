@@ -7,6 +7,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 
+pub(crate) mod network;
 pub(crate) mod toy;
 
 use borsh::BorshDeserialize;

@@ -15,6 +15,7 @@ use ledger::{
         player::Run,
     },
     payments::messages::{AuditMode, Finish, Receipt, Request, RequestBody, Sampling, Tier, fee},
+    verification::{Content, OpenedLeaf},
     verifier::{
         DisputedRun, FineShape, Impossible, OutputPlace, Reach, StepClaim, StepOutcome,
         StepRefused, StepRoots, Task, TraceShape,
@@ -283,6 +284,23 @@ impl Run for ToyRun {
             pieces: RangeProof::new(&[piece], 0..1).unwrap(),
             trace: RangeProof::new(&self.coarse(), place..place + 1).unwrap(),
         })
+    }
+}
+
+/// What an auditor of a run is sent.
+pub(crate) fn content(run: &ToyRun) -> Content {
+    let (input, output) = (List::new(INPUT.to_vec()), List::new(run.tokens.clone()));
+    Content { salt: salt(), input: input.unwrap(), output: output.unwrap() }
+}
+
+/// The output leaf of a token as the operator committed it, opened without the request's salt.
+pub(crate) fn opened_leaf(run: &ToyRun, index: u64) -> OpenedLeaf {
+    let lie = u32::from(run.false_outputs.contains(&index));
+    let token = run.tokens[usize::try_from(index).unwrap()] + lie;
+    OpenedLeaf {
+        salt: salt().of_leaf(Tree::Output, index),
+        data: Bytes::new(token.to_le_bytes().to_vec()).unwrap(),
+        path: RangeProof::new(&run.output_leaves(), index..index + 1).unwrap(),
     }
 }
 
