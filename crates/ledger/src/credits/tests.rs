@@ -2,7 +2,9 @@
 
 use super::{
     Error, Holding, Params, PriceSource, Shares, Tx,
+    apply::{charge, forfeit, refund},
     math::{coin_worth, cost_of, credit_worth, split, spread},
+    totals,
 };
 use crate::{
     Broken, Call, Rejection, State, Status,
@@ -260,4 +262,34 @@ proptest! {
         let up = cost_of(&holding, amount, Rounding::Up).unwrap();
         prop_assert!(down <= up && up <= holding.cost);
     }
+}
+
+#[test]
+fn r10_a_refund_gives_credits_their_coin_back_and_what_is_forfeited_goes_to_nobody_who_could_fail()
+{
+    let mut world = World::new();
+    world.done("alice", mint(coins(400)));
+    world.done("alice", deposit(whole_credits(20)));
+    let whole = world.holding("alice");
+    let amount = whole_credits(3);
+    within(&mut world, |ctx| {
+        charge(ctx, account("alice"), amount)?;
+        refund(ctx, account("alice"), amount)
+    });
+    let back = world.holding("alice");
+    assert_eq!((back.free, back.locked), (whole.free, whole.locked));
+    assert!(back.cost >= whole.cost && back.cost <= whole.cost.checked_add(Coin::new(1)).unwrap());
+
+    let (burned, insurance) = (world.burned(), world.pot(Pot::Insurance));
+    let (remint, owner) = (world.pot(Pot::Remint), world.balance("olga"));
+    within(&mut world, |ctx| {
+        charge(ctx, account("alice"), amount)?;
+        forfeit(ctx, account("olga"), amount)
+    });
+    // Three credits are worth thirty coins.
+    assert_eq!(world.burned().checked_sub(burned).unwrap(), coins(15));
+    assert_eq!(world.pot(Pot::Insurance).checked_sub(insurance).unwrap(), coins(15));
+    assert_eq!(remint.checked_sub(world.pot(Pot::Remint)).unwrap(), coins(30));
+    assert_eq!(world.balance("olga"), owner);
+    assert_eq!(totals(&world.state).unwrap().settled, amount);
 }

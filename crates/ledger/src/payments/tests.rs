@@ -1,26 +1,33 @@
 //! Payments: scenarios as sentences, and properties of the formulas.
 
 use super::{
-    Error, Params, Stage, Tx, allocation, claim, deposit as deposit_of, lane,
+    Audit, Error, Params, Stage, Tx, allocation,
+    apply::{hold, refund, release, void},
+    claim, deposit as deposit_of, lane,
     math::{base, base_due, claim_fee, rest_due},
     messages::{LaneClaim, LaneId, MAX_CLAIM_LANES, Voucher},
+    schema::DUE,
     state::LaneRange,
+    unverified,
 };
 use crate::{
     Call, Rejection, Status,
     accounts::{self, Pot},
+    context::Context,
     credits,
+    error::Failure,
     params::Windows,
     staking,
+    store::{Overlay, Read},
     testing::{
-        LaneOf, World, account, allocate, claim_of, coins, deposit, file, grant, key, operator_of,
-        public, tampered, whole_credits, withdraw,
+        LaneOf, PORTS, World, account, allocate, claim_of, coins, deposit, file, grant, key,
+        operator_of, public, tampered, whole_credits, withdraw,
     },
     transaction,
 };
 use crypto::{ChainId, Digest, OperatorId, Signed};
 use proptest::prelude::*;
-use units::{Coin, Credit, Epoch, List, Millis};
+use units::{BasisPoints, Coin, Credit, Epoch, List, Millis};
 
 fn rejected(error: Error) -> Status {
     Status::Rejected(Rejection::Payments(error))
@@ -576,4 +583,96 @@ proptest! {
         prop_assert_eq!(next.checked_sub(fee).unwrap(), params.claim_lane_fee);
         prop_assert!(fee > Coin::ZERO);
     }
+}
+
+/// Runs code of the crate's own in a context above the world, as a higher module would.
+fn within(world: &mut World, run: impl FnOnce(&mut Context<'_>) -> Result<(), Failure>) {
+    let now = world.now();
+    let writes = {
+        let mut ctx = Context::open(Overlay::new((&world.state).into()), now, PORTS).unwrap();
+        run(&mut ctx).unwrap();
+        ctx.close().0
+    };
+    world.state.commit(&writes);
+}
+
+/// A claim of twenty credits whose seed has come.
+fn drawn() -> (World, (OperatorId, Epoch)) {
+    let (mut world, operator) = served();
+    let lane = LANE.claim(world.chain, operator);
+    assert_eq!(filed(&mut world, operator, vec![lane]), Status::Applied);
+    let key = (operator, last_period(&world));
+    while claim(&world.state, &key.0, key.1).unwrap().unwrap().stage == Stage::Filed {
+        world.block(&[]);
+    }
+    (world, key)
+}
+
+#[test]
+fn r15_a_held_claim_is_not_paid_and_takes_its_missed_step_when_it_is_released() {
+    let (mut world, key) = drawn();
+    let stage = |world: &World| claim(&world.state, &key.0, key.1).unwrap().unwrap().stage;
+    within(&mut world, |ctx| hold(ctx, key, Audit::Running, BasisPoints::WHOLE, 2));
+    for _ in 0..60 {
+        let (env, ports) = (world.env(500), PORTS);
+        // The points of this claim exist in this test only: their module would miss them.
+        let applied = crate::apply_block(&world.state, &env, &[], &ports).unwrap();
+        world.state.commit(&applied.writes);
+        (world.time, world.round) = (env.time, env.round);
+    }
+    assert_eq!(stage(&world), Stage::Drawn);
+    within(&mut world, |ctx| release(ctx, key, Audit::Passed));
+    assert!(world.state.scan(&DUE, &(), 1).unwrap().is_empty(), "one hold is left");
+    within(&mut world, |ctx| release(ctx, key, Audit::Passed));
+    world.block(&[]);
+    assert_eq!(stage(&world), Stage::BasePaid);
+    assert_eq!(claim(&world.state, &key.0, key.1).unwrap().unwrap().audit, Audit::Passed);
+    world.wait(30_000);
+    assert_eq!(stage(&world), Stage::Settled);
+}
+
+#[test]
+fn r15_of_a_void_claim_the_payer_is_refunded_the_rest_is_forfeited_and_nothing_is_paid() {
+    for base_paid in [false, true] {
+        let (mut world, key) = drawn();
+        if base_paid {
+            world.wait(20_000);
+        }
+        let owed = if base_paid { whole_credits(4) } else { whole_credits(20) };
+        let before = claim(&world.state, &key.0, key.1).unwrap().unwrap();
+        assert_eq!(before.owed(), Ok(owed));
+        let deposit = deposit_of(&world.state, &account("gateway")).unwrap().balance;
+        let olga = world.balance("olga");
+        within(&mut world, |ctx| {
+            let back = refund(ctx, key, account("gateway"), whole_credits(3))?;
+            assert_eq!(back, whole_credits(3));
+            void(ctx, key)?;
+            void(ctx, key)
+        });
+        world.check();
+        let after = deposit_of(&world.state, &account("gateway")).unwrap().balance;
+        assert_eq!(after.checked_sub(deposit).unwrap(), whole_credits(3));
+        let record = claim(&world.state, &key.0, key.1).unwrap().unwrap();
+        assert_eq!((record.stage, record.returned), (Stage::Void, owed));
+        assert_eq!(record.audit, Audit::Failed);
+        within(&mut world, |ctx| {
+            assert_eq!(refund(ctx, key, account("gateway"), whole_credits(3))?, Credit::ZERO);
+            Ok(())
+        });
+        world.wait(60_000);
+        assert_eq!(world.balance("olga"), olga);
+        world.done("gateway", withdraw(whole_credits(3)));
+    }
+}
+
+#[test]
+fn r16_fees_are_unverified_until_their_base_is_paid_or_their_claim_is_void() {
+    let (mut world, key) = drawn();
+    assert_eq!(unverified(&world.state, &key.0).unwrap(), whole_credits(20));
+    world.wait(20_000);
+    assert_eq!(unverified(&world.state, &key.0).unwrap(), Credit::ZERO);
+    let (mut world, key) = drawn();
+    within(&mut world, |ctx| void(ctx, key));
+    assert_eq!(unverified(&world.state, &key.0).unwrap(), Credit::ZERO);
+    world.check();
 }

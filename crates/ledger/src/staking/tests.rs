@@ -1,15 +1,21 @@
 //! Staking: scenarios as sentences, and properties of the formulas.
 
 use super::{
-    Class, Error, Params, Profile, Registration, Tx, bond_at, box_key,
+    Class, Error, Params, Profile, Registration, Tx,
+    apply::{jail, slash, tombstone},
+    bond_at, box_key, discipline,
     math::{floor, key_ends},
     operator,
+    schema::{SERVERS, UNBONDING},
+    serving_owners,
 };
 use crate::{
     Call, Rejection, Status,
     accounts::Pot,
+    context::Context,
     params::Windows,
-    testing::{World, account, coins, digest, grant, operator_of, public, register_call},
+    store::{Overlay, Read},
+    testing::{PORTS, World, account, coins, digest, grant, operator_of, public, register_call},
 };
 use crypto::{ModelId, OperatorId, PublicKey};
 use proptest::prelude::*;
@@ -245,4 +251,104 @@ proptest! {
         let period_ends = (clock / windows.epoch.get() + 1) * windows.epoch.get();
         prop_assert!(ends >= period_ends + windows.claim.get());
     }
+}
+
+/// A context above the world, as a higher module has it.
+fn above(world: &World) -> Context<'_> {
+    Context::open(Overlay::new((&world.state).into()), world.now(), PORTS).unwrap()
+}
+
+#[test]
+fn r10_a_slash_takes_what_stood_behind_the_fault_and_nothing_that_came_later() {
+    let mut world = World::new();
+    let id = world.register("olga", "box");
+    world.done("olga", unbond(id, coins(100))); // Waits already when the fault is done.
+    let done = Millis::new(world.clock());
+    world.done("olga", unbond(id, coins(300)));
+    world.done("olga", bond(id, coins(500))); // Stood behind nothing yet.
+    assert_eq!(bond_at(&world.state, &id, done).unwrap(), coins(900));
+
+    let mut ctx = above(&world);
+    assert_eq!(slash(&mut ctx, id, done, coins(700)), Ok(coins(700)));
+    assert_eq!(operator(&ctx, &id).unwrap().unwrap().bond, coins(400), "bonded now goes first");
+    assert_eq!(ctx.get(&crate::tables::POTS, &Pot::Penalties).unwrap(), Some(coins(700)));
+
+    let mut ctx = above(&world);
+    // At most what was bonded then: 900, of which 1,100 - 0 are at hand in bond alone.
+    assert_eq!(slash(&mut ctx, id, done, coins(5_000)), Ok(coins(900)));
+    let record = operator(&ctx, &id).unwrap().unwrap();
+    assert_eq!((record.bond, record.unbonding), (coins(200), coins(400)));
+}
+
+#[test]
+fn r10_a_bond_that_has_begun_to_wait_after_the_fault_still_answers_for_it() {
+    let mut world = World::new();
+    let id = world.register("olga", "box");
+    world.done("olga", unbond(id, coins(100)));
+    let done = Millis::new(world.clock());
+    world.done("olga", unbond(id, coins(300)));
+    world.done("olga", unbond(id, coins(600)));
+    let mut ctx = above(&world);
+    assert_eq!(slash(&mut ctx, id, done, coins(700)), Ok(coins(700)));
+    let record = operator(&ctx, &id).unwrap().unwrap();
+    assert_eq!((record.bond, record.unbonding, record.unbondings), (Coin::ZERO, coins(300), 2));
+    let waiting = ctx.scan(&UNBONDING, &(), 9).unwrap();
+    let amounts: Vec<Coin> = waiting.into_iter().map(|(_, waiting)| waiting.amount).collect();
+    assert_eq!(amounts, [coins(100), coins(200)], "the oldest of those after it goes first");
+    // All that is left of what stood behind it; what waited before is safe.
+    assert_eq!(slash(&mut ctx, id, done, coins(700)), Ok(coins(200)));
+    assert_eq!(slash(&mut ctx, id, done, coins(700)), Ok(Coin::ZERO));
+}
+
+#[test]
+fn r11_a_longer_jail_stays_and_a_tombstoned_operator_bonds_no_more() {
+    let mut world = World::new();
+    let id = world.register("olga", "box");
+    let writes = {
+        let mut ctx = above(&world);
+        jail(&mut ctx, id, Millis::new(9_000)).unwrap();
+        jail(&mut ctx, id, Millis::new(8_000)).unwrap();
+        let known = discipline(&ctx, &id).unwrap();
+        assert_eq!((known.jailed_until, known.tombstoned), (Millis::new(9_000), false));
+        tombstone(&mut ctx, id).unwrap();
+        tombstone(&mut ctx, id).unwrap();
+        ctx.close().0
+    };
+    world.state.commit(&writes);
+    world.check();
+    let status = world.send("olga", bond(id, coins(1)));
+    assert_eq!(status, rejected(Error::Tombstoned { operator: id }));
+    world.done("olga", unbond(id, coins(1_000))); // What was not slashed stays its owner's.
+}
+
+#[test]
+fn r12_owners_that_serve_a_model_are_counted_once_each_and_only_while_bonded() {
+    let mut world = World::new();
+    let model = ModelId::new(digest("model"));
+    let serves = |models: Vec<ModelId>| Profile {
+        endpoint: Text::default(),
+        models: List::new(models).unwrap(),
+    };
+    let owners = |world: &World| serving_owners(&world.state, &model).unwrap();
+    for (owner, index, count) in [("olga", 0, 1), ("olga", 1, 1), ("otto", 0, 2)] {
+        world.done(owner, register_call(index, &format!("{owner} {index}"), coins(100)));
+        let (operator, profile) = (operator_of(owner, index), serves(vec![model]));
+        world.done(owner, Call::Staking(Tx::SetProfile { operator, profile }));
+        assert_eq!(owners(&world), count);
+    }
+    let key = (model, account("olga"));
+    assert_eq!(world.state.get(&SERVERS, &key).unwrap(), Some(2));
+    world.done("olga", unbond(operator_of("olga", 0), coins(100)));
+    assert_eq!(owners(&world), 2, "the other one still serves it");
+    let (operator, profile) = (operator_of("olga", 1), serves(vec![]));
+    world.done("olga", Call::Staking(Tx::SetProfile { operator, profile }));
+    assert_eq!(owners(&world), 1);
+    let writes = {
+        let mut ctx = above(&world);
+        tombstone(&mut ctx, operator_of("otto", 0)).unwrap();
+        ctx.close().0
+    };
+    world.state.commit(&writes);
+    world.check();
+    assert_eq!(owners(&world), 0);
 }

@@ -907,13 +907,11 @@ fn r13_a_slash_is_half_burned_and_grows_with_what_others_did_lately() {
     let mut network = small();
     network.join("otto", coins(1_000));
     network.world.block(&[]);
-    let right = network.right();
+    let (right, burned) = (network.right(), network.world.burned());
     let (one, other) = (network.drawn("olga", &right, 1), network.drawn("otto", &right, 1));
-    let burned = network.world.burned();
     network.world.wait(8_000);
     let (first, second) =
         (network.faults(one.operator).remove(0), network.faults(other.operator).remove(0));
-    eprintln!("{first:#?} {second:#?}");
     assert_eq!(first.correlation, 10_000);
     // All bonds were 2,000 coins, less the first slash.
     let share = 1_000 * 10_000 / 1_950;

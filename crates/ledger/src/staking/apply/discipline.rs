@@ -37,7 +37,7 @@ pub(crate) fn slash(
     let unbonding = ctx.params().staking.unbonding;
     for ((_, due, number), ()) in ctx.scan(&UNBONDING_OF, &id, UNBONDINGS_MAX.into())? {
         // What waited already when the fault was done did not stand behind it.
-        if due.saturating_sub(unbonding) < done || left.is_zero() {
+        if due.saturating_sub(unbonding) <= done || left.is_zero() {
             continue;
         }
         let waiting = ctx.get(&UNBONDING, &(due, number))?;

@@ -190,7 +190,8 @@ fn fine(
     let bond = staking::bond_at(ctx, &operator, answers)?;
     let all = accounts::pot(ctx, Pot::Bonds)?;
     let mut recent = ctx.get(&CORRELATION, &())?.unwrap_or_default();
-    if clock.saturating_sub(recent.since) > ctx.params().windows.challenge {
+    let old = clock.saturating_sub(recent.since) > ctx.params().windows.challenge;
+    if old || recent.bonds.is_zero() {
         recent = Correlation { since: clock, ..Correlation::default() };
     }
     let silence = grade == Grade::Silence;
