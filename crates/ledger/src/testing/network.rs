@@ -129,6 +129,11 @@ impl Network {
         let mut document = genesis();
         document.params = params;
         let mut accounts = document.accounts.into_vec();
+        for known in &mut accounts {
+            if known.account == account("gateway") {
+                known.balance = coins(300_000_000);
+            }
+        }
         let names = people.iter().copied().chain(super::NAMES).map(str::to_owned);
         let names: BTreeMap<_, _> = names.map(|name| (account(&name), name)).collect();
         let more = names.keys().filter(|key| accounts.iter().all(|known| known.account != **key));
@@ -147,7 +152,7 @@ impl Network {
             graph: models::schema::Graph::new(vec![1; 40]).unwrap(),
         };
         world.done("alice", Call::Models(models::Tx::Publish(publication)));
-        world.fund("gateway", 50_000);
+        world.fund("gateway", 20_000_000);
         Self { world, lanes: BTreeMap::new(), names }
     }
 
@@ -171,7 +176,7 @@ impl Network {
             allocation: record.next_allocation,
             operator,
             signer: public("gateway"),
-            limit: super::whole_credits(400),
+            limit: super::whole_credits(5_000),
             expires: Millis::new(self.world.clock() + 30 * 86_400_000),
         };
         self.world.done("gateway", Call::Payments(allocate));

@@ -2,14 +2,12 @@
 //!
 //! ```text
 //!   claim:    (none) ── seed ──▶ passed over
-//!                     └────────▶ points: drawn ── open ──▶ committing ⟲ replace
-//!                                  │                         │  ▲
-//!                                  │                  demand ▼  │ deliver
-//!                                  │                       delivering
-//!                                  │                         │
-//!                                  │   all have committed ───┴──▶ revealing ──┬─ equal ──▶ passed
-//!                                  │                                          └─ differs ▶ disputed
-//!                                  └── silence anywhere ──▶ failed ◀── lost ──────────────────┘
+//!                     └────────▶ points
+//!   point:    drawn ── open ──▶ committing ⟲ replace ── all have ──▶ revealing ── equal ──▶ passed
+//!               │                 │ demand    ▲ deliver                 │
+//!               │                 ▼           │                         └─ differs ──▶ disputed
+//!               │               delivering ───┘                                            │
+//!               └── silence of the operator, here or later ──▶ failed ◀── lost ────────────┘
 //!   conflict: (none) ── certificate ──▶ filed ── both answer ──▶ disputed ──▶ ended
 //!                                         └────── silence ──▶ ended, the silent at fault
 //! ```

@@ -1104,7 +1104,8 @@ proptest! {
         prop_assert_eq!(Coin::total(parts), Ok(taken));
         prop_assert!(spread.burned >= taken.checked_sub(spread.burned).unwrap());
         prop_assert!(spread.victim <= harmed);
-        let most = credits::math::coin_worth(Credit::new(rules.reporter_most.get()), price).unwrap();
+        let most = Credit::new(rules.reporter_most.get());
+        let most = credits::math::coin_worth(most, price).unwrap();
         prop_assert!(spread.reporter <= most);
         prop_assert!(reported || spread.reporter.is_zero());
     }
