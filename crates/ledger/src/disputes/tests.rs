@@ -905,9 +905,9 @@ fn a_thousand_bogus_challenges_cost_a_box_nothing_and_delay_no_honest_verdict() 
     assert_eq!(verdict.loser, Party::Defender);
     let bound = 2 * honest.world.params().disputes.clock.get();
     assert!(verdict.at.get() - opened < bound, "{} of {bound} ms", verdict.at.get() - opened);
-    let verdicts = honest.world.state.scan(&VERDICTS, &(), usize::MAX).unwrap();
-    let bogus = verdicts.iter().filter(|(_, verdict)| verdict.receipt == receipt);
-    assert!(bogus.clone().all(|(_, verdict)| verdict.loser == Party::Challenger));
+    let verdicts = verdicts(&honest.world);
+    let bogus = verdicts.iter().filter(|verdict| verdict.receipt == receipt);
+    assert!(bogus.clone().all(|verdict| verdict.loser == Party::Challenger));
     assert_eq!(bogus.count(), FLOOD);
     let spent = |name: &String| coins(10).get() - honest.world.balance(name).get();
     let attackers = names.iter().fold(0, |sum, name| sum + spent(name));

@@ -11,10 +11,10 @@ use super::{
 use chain::Models;
 use crypto::{AccountId, ChainId, Digest, Domain, OperatorId, SecretKey, Seed, hash_bytes, merkle};
 use ledger::{
-    Applied, Authorized, Call, Ed25519, Env, Genesis, Params, Ports, Read as _, SignedTransaction,
-    State, Transaction, Verifier as _, accounts, apply_block, clock,
+    Applied, Authorized, Call, Ed25519, Env, Event, Genesis, Params, Ports, Read as _,
+    SignedTransaction, State, Transaction, Verifier as _, accounts, apply_block, clock,
     credits::PriceSource,
-    disputes::{self, Dispute, LINES, Line, VERDICTS, Verdict, math::work_units, moves::Subject},
+    disputes::{self, Dispute, LINES, Line, Verdict, math::work_units, moves::Subject},
     genesis::{GenesisAccount, GenesisModel, GenesisOperator},
     invariants,
     models::Publication,
@@ -103,7 +103,7 @@ impl Arena {
     pub(crate) fn world(&self) -> World<'_> {
         let (state, round, time) = (self.state.clone(), Round::ZERO, self.start);
         let last = Applied { writes: Default::default(), outcomes: vec![], events: vec![] };
-        World { arena: self, state, round, time, last }
+        World { arena: self, state, round, time, last, verdicts: Vec::new() }
     }
 }
 
@@ -152,6 +152,8 @@ pub(crate) struct World<'a> {
     round: Round,
     time: Millis,
     pub(crate) last: Applied,
+    /// How lines have ended so far; the ledger itself has taken and judged them.
+    verdicts: Vec<Verdict>,
 }
 
 impl World<'_> {
@@ -175,6 +177,10 @@ impl World<'_> {
         let ports = Ports { verifier: &self.arena.port, signatures: &Ed25519 };
         self.last = apply_block(&self.state, &env, transactions, &ports).unwrap();
         self.state.commit(&self.last.writes);
+        self.verdicts.extend(self.last.events.iter().filter_map(|event| match event {
+            Event::Disputes(disputes::Event::Decided(verdict)) => Some(*verdict),
+            _ => None,
+        }));
         (self.time, self.round) = (env.time, env.round);
     }
 
@@ -266,8 +272,7 @@ impl World<'_> {
     }
 
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
-        let all = self.state.scan(&VERDICTS, &(), usize::MAX).unwrap();
-        all.into_iter().map(|(_, verdict)| verdict).collect()
+        self.verdicts.clone()
     }
 }
 
