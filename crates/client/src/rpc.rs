@@ -81,7 +81,7 @@ pub enum RpcError {
 }
 
 impl RpcError {
-    fn answer(reason: impl ToString) -> Self {
+    pub(crate) fn answer(reason: impl ToString) -> Self {
         Self::Answer { reason: reason.to_string() }
     }
 }

@@ -204,6 +204,7 @@ async fn start_gateway(
         models,
         api_keys: vec![api_key],
         margin: BasisPoints::ZERO,
+        duplicates: gateway::DUPLICATES,
         http: HttpLimits::default(),
     };
     Ok(gateway::start(config).await?)

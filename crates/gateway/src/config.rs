@@ -37,9 +37,16 @@ pub struct Config {
     pub api_keys: Vec<ApiKey>,
     /// What the gateway takes on top of the operators' fees; stated in every bundle.
     pub margin: BasisPoints,
+    /// How many requests are asked of a second operator too, at the gateway's own cost, so that
+    /// wrong answers come to light; [`DUPLICATES`] unless there is a reason.
+    pub duplicates: BasisPoints,
     /// Bounds of the HTTP server.
     pub http: HttpLimits,
 }
+
+/// The usual share of duplicates: one in a hundred. Each request is one that may be checked, and
+/// no box can tell which.
+pub const DUPLICATES: BasisPoints = BasisPoints::PER_CENT;
 
 /// How much the gateway puts at stake on chain.
 #[derive(Debug, Clone, Copy)]

@@ -93,6 +93,11 @@ impl Funds {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends something else with the session key, whose nonces are counted here.
+    pub(crate) async fn send(&self, call: Call) -> Result<(), SendError> {
+        self.session.lock().await.send(call).await.map(|_| ())
+    }
+
     /// Finds the allocations of an earlier run, and fills the deposit.
     pub(crate) async fn open(&self) -> Result<(), FundsError> {
         let clock = self.held.follower.seen().clock;

@@ -10,6 +10,7 @@
 //! - `work`: text to token ids and back, stop strings, billing. `run`: one request, one box after
 //!   the other. `router`: whose turn it is. `boxes`: the links.
 //! - `lanes`, `funds`: money off and on chain. `store`: what must not be forgotten.
+//! - `caps`: how much a box may have unverified. `duplicates`: answers held against each other.
 //! - `receipts`: bundles, with proof once they are claimed.
 //!
 //! Rules: input is never cut; a task is billed once; a voucher is on disk before it is sent; the
@@ -17,7 +18,9 @@
 
 mod api;
 mod boxes;
+mod caps;
 mod config;
+mod duplicates;
 mod error;
 mod funds;
 mod http;
@@ -33,7 +36,7 @@ mod tasks;
 mod work;
 
 pub use crate::http::HttpLimits;
-pub use config::{ApiKey, Config, Funding, KnownModel};
+pub use config::{ApiKey, Config, DUPLICATES, Funding, KnownModel};
 pub use error::{ApiError, Code};
 pub use start::{Gateway, GatewayError, start};
 

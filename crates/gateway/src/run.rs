@@ -7,6 +7,7 @@
 
 use crate::{
     boxes::{BoxHandle, SentTask, TaskMessage},
+    caps::Caps,
     config::KnownModel,
     error::{ApiError, Code},
     funds::{Funds, FundsError},
@@ -19,7 +20,7 @@ use client::{
     lanes::Times,
     wire::{self, RefusalCode, Task},
 };
-use crypto::{AccountId, ChainId, PublicKey, Salt, SecretKey, Signed};
+use crypto::{AccountId, ChainId, OperatorId, PublicKey, Salt, SecretKey, Signed};
 use ledger::payments::schema::{AuditMode, Receipt, Request, RequestBody, Sampling, Tier, fee};
 use model::Output;
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
@@ -72,6 +73,7 @@ pub(crate) struct Runner {
     pub(crate) router: Arc<Router>,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) funds: Arc<Funds>,
+    pub(crate) caps: Arc<Caps>,
 }
 
 /// Why an attempt has no result.
@@ -108,11 +110,46 @@ impl Runner {
     pub(crate) async fn run(
         &self,
         work: &Work,
+        cancel: watch::Receiver<bool>,
+        on_tokens: OnTokens<'_>,
+    ) -> Result<Ran, ApiError> {
+        let candidates = self.candidates(work);
+        self.run_at(work, candidates, cancel, on_tokens).await
+    }
+
+    /// The same at another operator than `other`.
+    pub(crate) async fn run_elsewhere(
+        &self,
+        work: &Work,
+        other: OperatorId,
+        cancel: watch::Receiver<bool>,
+        on_tokens: OnTokens<'_>,
+    ) -> Result<Ran, ApiError> {
+        let mut candidates = self.candidates(work);
+        candidates.retain(|handle| handle.operator != other);
+        self.run_at(work, candidates, cancel, on_tokens).await
+    }
+
+    /// Boxes in the order in which they are tried: those whose value cap leaves room for the work.
+    fn candidates(&self, work: &Work) -> Vec<Arc<BoxHandle>> {
+        let mut found = self.router.candidates(&work.model.id);
+        found.retain(|handle| {
+            let price = handle.asks.get(&work.model.id).copied();
+            let most = price.and_then(|price| most(work, price).ok());
+            most.is_some_and(|most| self.caps.admits(handle.operator, most))
+        });
+        found
+    }
+
+    async fn run_at(
+        &self,
+        work: &Work,
+        candidates: Vec<Arc<BoxHandle>>,
         mut cancel: watch::Receiver<bool>,
         on_tokens: OnTokens<'_>,
     ) -> Result<Ran, ApiError> {
         let mut failed = nobody(&work.model);
-        for handle in self.router.candidates(&work.model.id).into_iter().take(MAX_ATTEMPTS) {
+        for handle in candidates.into_iter().take(MAX_ATTEMPTS) {
             if *cancel.borrow() {
                 break;
             }

@@ -3,7 +3,9 @@
 use crate::{
     api::Api,
     boxes::Boxes,
+    caps::Caps,
     config::Config,
+    duplicates::Duplicates,
     funds::{Account, Funds, FundsError},
     http,
     keys::Keys,
@@ -89,6 +91,7 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     accepting: JoinHandle<()>,
+    capping: JoinHandle<()>,
     lanes: Arc<Lanes>,
     router: Arc<Router>,
 }
@@ -120,6 +123,7 @@ impl Gateway {
         self.serving.await.ok();
         self.lanes.settle_all().await;
         self.accepting.abort();
+        self.capping.abort();
         self.accepting.await.ok();
         for handle in self.router.all() {
             handle.end();
@@ -139,13 +143,16 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
     std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
     let records = Records::open(&config.data_dir.join("gateway.redb")).await?;
     let router = Arc::new(Router::default());
-    let runner = runner(&config, &rpc, status.chain_id, &records, &router).await?;
+    let runner = Arc::new(runner(&config, &rpc, status.chain_id, &records, &router).await?);
     let (lanes, funds) = (Arc::clone(&runner.lanes), Arc::clone(&runner.funds));
+    let capping = tokio::spawn(Arc::clone(&runner.caps).keep());
+    let duplicates = Duplicates::new(config.duplicates, Arc::clone(&runner), Arc::clone(&funds));
     let keys = Keys::open(&config.api_keys, &records)?;
     let shop = Arc::new(Shop {
         anchor: status.anchor,
         margin: config.margin,
         runner,
+        duplicates: Arc::new(duplicates),
         records: records.clone(),
         keys: Arc::clone(&keys),
     });
@@ -180,7 +187,7 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
         stopping: stopping.clone(),
     };
     let serving = tokio::spawn(http::serve(listener, Arc::new(api), config.http, stopping));
-    Ok(Gateway { address, link_address, stop, serving, accepting, lanes, router })
+    Ok(Gateway { address, link_address, stop, serving, accepting, capping, lanes, router })
 }
 
 /// What sends requests and pays for them, with the account's money in place.
@@ -204,7 +211,7 @@ async fn runner(
             follower: follower.clone(),
             account,
             signer: session_key.public(),
-            params,
+            params: params.clone(),
             policy: config.funding,
         },
         Arc::clone(&lanes),
@@ -212,7 +219,10 @@ async fn runner(
         sender(session_key.clone()),
     ));
     funds.open().await?;
-    Ok(Runner { chain, account, session_key, follower, router, lanes, funds })
+    let caps =
+        Caps::new(rpc.clone(), follower.clone(), params, Arc::clone(&router), Arc::clone(&lanes));
+    let caps = Arc::new(caps);
+    Ok(Runner { chain, account, session_key, follower, router, lanes, funds, caps })
 }
 
 /// Tasks of an earlier run that a repeat may still mean.

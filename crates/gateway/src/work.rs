@@ -7,6 +7,7 @@
 
 use crate::{
     config::KnownModel,
+    duplicates::Duplicates,
     error::{ApiError, Code},
     keys::{Keys, Reservation},
     now,
@@ -46,7 +47,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Shop {
     pub(crate) anchor: ChainAnchor,
     pub(crate) margin: BasisPoints,
-    pub(crate) runner: Runner,
+    pub(crate) runner: Arc<Runner>,
+    pub(crate) duplicates: Arc<Duplicates>,
     pub(crate) records: Records,
     pub(crate) keys: Arc<Keys>,
 }
@@ -237,6 +239,7 @@ impl Shop {
             let fee = ran.receipt.message.fee;
             let margin = self.margin_on(fee)?;
             cost = cost.saturating_add(fee.get()).saturating_add(margin.get());
+            self.duplicates.consider(&work, &ran);
             bundles.push(self.bundle(work, source, ran, item, &prepared.stop, margin)?);
         }
         let cost = Credit::new(cost);

@@ -237,6 +237,8 @@ pub struct BasisPoints(u16);
 impl BasisPoints {
     /// Nothing.
     pub const ZERO: Self = Self(0);
+    /// One in a hundred.
+    pub const PER_CENT: Self = Self(100);
     /// The whole.
     pub const WHOLE: Self = Self(10_000);
 

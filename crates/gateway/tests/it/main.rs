@@ -3,6 +3,7 @@
 mod answers;
 mod billing;
 mod boxes;
+mod duplicates;
 mod refusals;
 mod settlement;
 mod world;

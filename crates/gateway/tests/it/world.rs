@@ -122,6 +122,7 @@ pub(crate) struct World {
     pub(crate) gateway: Option<Gateway>,
     pub(crate) boxes: Vec<Operator>,
     pub(crate) margin: BasisPoints,
+    pub(crate) duplicates: BasisPoints,
     chain: Option<Chain>,
     folder: TempDir,
 }
@@ -145,6 +146,7 @@ impl World {
             gateway: None,
             boxes: Vec::new(),
             margin: BasisPoints::ZERO,
+            duplicates: BasisPoints::ZERO,
             chain: Some(chain),
             folder,
         };
@@ -192,6 +194,7 @@ impl World {
                 api_key(POOR, Credit::new(10)),
             ],
             margin: self.margin,
+            duplicates: self.duplicates,
             http: HttpLimits::default(),
         };
         // The files of an earlier run may still be held for a moment.
