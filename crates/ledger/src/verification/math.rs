@@ -16,6 +16,8 @@ use units::{BasisPoints, Coin, Credit, Millis, Overflow, Rounding, UsdNano, mul_
 const WHOLE: u128 = 10_000;
 /// By how much the slash grows at most: Ethereum's proportional slashing, threefold.
 const CORRELATION_FACTOR: u128 = 3;
+/// Audits whose pay stands behind a finding.
+const AUDITS_AT_STAKE: u128 = 20;
 /// Fraction bits of [`neg_log2`].
 const LOG_BITS: u32 = 40;
 
@@ -136,6 +138,16 @@ pub fn neg_log2(x: u64) -> u64 {
 pub fn audit_pay(fee: Credit, price: UsdNano, params: &Params) -> Result<Coin, Overflow> {
     let work = coin_worth(fee.mul_div(params.audit_pay.into(), 100, Rounding::Down)?, price)?;
     Coin::total([work, params.audit_fee, params.audit_fee])
+}
+
+/// What stands behind a finding that differs from the receipt, at most (R8): a challenger's bond, and
+/// no less than twenty audits pay, so that copying what operators leak loses as soon as one leak in
+/// twenty is bait.
+///
+/// # Errors
+/// [`Overflow`] if it does not fit.
+pub fn stake(bond: Coin, pay: Coin) -> Result<Coin, Overflow> {
+    Ok(pay.mul_div(AUDITS_AT_STAKE, 1, Rounding::Up)?.max(bond))
 }
 
 /// The least bond of an auditor, in coin (R3).

@@ -4,6 +4,7 @@
 #[path = "../../src/testing/mod.rs"]
 mod testing;
 
+mod audits;
 mod block;
 mod conformance;
 mod generate;

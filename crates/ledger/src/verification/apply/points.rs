@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        math::{commitment, matches},
+        math::{audit_pay, commitment, matches, stake},
         schema::{
             ClaimKey, Content, DELIVERED, Error, Event, FAULT_OF, LEAVES_MAX, Opening, Outcome,
             POINT_OF, POINTS, POINTS_DUE, STANDINGS,
@@ -336,8 +336,11 @@ fn challenge(
     let operator = operator.ok_or(Broken::Rule("a claim is of no operator"))?;
     let rules = &ctx.params().disputes;
     let reference = rules.references.of(operator.class);
-    let cost = defender_cost(record.work, reference, credits::price(ctx)?, rules);
-    let wanted = cost.and_then(|cost| bond(cost, 0, rules)).map_err(|_| Broken::Overflow)?;
+    let price = credits::price(ctx)?;
+    let pay = audit_pay(subject.receipt.message.fee, price, &ctx.params().verification);
+    let cost = defender_cost(record.work, reference, price, rules);
+    let wanted = cost.and_then(|cost| stake(bond(cost, 0, rules)?, pay?));
+    let wanted = wanted.map_err(|_| Broken::Overflow)?;
     let posted: Coin = auditors::post(ctx, account, wanted)?;
     let backing = Backing::Posted(posted);
     match disputes::apply::open(ctx, account, subject, finding, backing) {
