@@ -140,9 +140,9 @@ pub fn audit_pay(fee: Credit, price: UsdNano, params: &Params) -> Result<Coin, O
     Coin::total([work, params.audit_fee, params.audit_fee])
 }
 
-/// What stands behind a finding that differs from the receipt, at most (R8): a challenger's bond, and
-/// no less than twenty audits pay, so that copying what operators leak loses as soon as one leak in
-/// twenty is bait.
+/// What stands behind a finding that differs from the receipt, at most (R8): a challenger's bond,
+/// and no less than twenty audits pay, so that copying what operators leak loses as soon as one
+/// leak in twenty is bait.
 ///
 /// # Errors
 /// [`Overflow`] if it does not fit.

@@ -4,6 +4,7 @@
 #[path = "../../src/testing/mod.rs"]
 mod testing;
 
+mod adversaries;
 mod audits;
 mod block;
 mod conformance;
