@@ -60,8 +60,10 @@ pub(crate) struct Get {
 pub(crate) enum Wait {
     /// Until the operator has claimed it on the chain.
     Claimed,
-    /// Until it is paid.
+    /// Until most of it is paid: no audit has failed.
     Settled,
+    /// Until all of it is paid: nobody can challenge it any more.
+    Final,
 }
 
 /// Of `selvedge receipt verify`.
@@ -129,6 +131,10 @@ async fn fetch(
         if bundles.iter().all(|bundle| wait.is_none_or(|wait| stage(bundle) >= Some(wait))) {
             return Ok(bundles);
         }
+        if bundles.iter().any(|bundle| bundle["settlement"]["claim"]["stage"] == "void") {
+            let hint = format!("`selvedge explain task {id}` shows why");
+            return Err(anyhow!("the claim of {id} is void: it gets no further; {hint}").into());
+        }
         if start.elapsed() > limit {
             let seconds = limit.as_secs();
             return Err(anyhow!("{id} has not come so far within {seconds} s").into());
@@ -144,7 +150,8 @@ async fn fetch(
 fn stage(bundle: &Value) -> Option<Wait> {
     match bundle["settlement"]["claim"]["stage"].as_str() {
         None => None,
-        Some("settled") => Some(Wait::Settled),
+        Some("base_paid") => Some(Wait::Settled),
+        Some("settled") => Some(Wait::Final),
         Some(_) => Some(Wait::Claimed),
     }
 }
@@ -283,8 +290,8 @@ fn shown(report: &Report, loaded: &Loaded) -> String {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "  {standing:10} {:12} {}", finding.subject, finding.statement);
     }
-    if report.level < Level::Settled {
-        text.push_str("once it is settled, `receipt get --wait settled` brings the rest\n");
+    if report.level < Level::Final {
+        text.push_str("once it is final, `receipt get --wait final` brings the rest\n");
     }
     text
 }

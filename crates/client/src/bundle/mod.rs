@@ -13,11 +13,13 @@
 //! proven is named as such; there is no single green tick.
 //! Never here: a network, an engine. Running the model again is `cli`'s, over `engine`.
 
+mod level;
 mod own;
 mod verify;
 
+pub use level::Level;
 pub use own::OwnError;
-pub use verify::{Check, Finding, Level, Report, Standing, VerifyError, verify};
+pub use verify::{Check, Finding, Report, Standing, VerifyError, verify};
 
 use crypto::{PublicKey, Salt, Signed, merkle_sum::SumPath};
 use ledger::payments::{

@@ -6,11 +6,11 @@
 //! checked stands in the report as unknown.
 
 use super::{
-    Bundle, Output, Settlement, Source,
+    Bundle, Level, Output, Settlement, Source, level,
     own::{Answer, OwnError, Prompt},
 };
 use crypto::{BadSignature, ChainId, Digest, Domain, ModelId, OperatorId, merkle_sum};
-use ledger::payments::{Stage, schema::fee};
+use ledger::payments::schema::fee;
 use ledger::tables::CLAIMS;
 use light::{CertificateError, StateError, verify_certificate, verify_state};
 use model::{Model, commit, work_units};
@@ -31,30 +31,6 @@ pub struct Check<'a> {
     pub input: Option<&'a [u8]>,
     /// The answer that the user got.
     pub output: Option<&'a [u8]>,
-}
-
-/// How far a receipt has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Payer and box have signed.
-    Signed,
-    /// The operator has brought it to the chain and stands behind it with its bond.
-    Claimed,
-    /// It is paid. Nobody has audited it.
-    Settled,
-}
-
-impl Level {
-    /// As people read it.
-    #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::Signed => "signed",
-            Self::Claimed => "claimed",
-            Self::Settled => "settled (not audited)",
-        }
-    }
 }
 
 /// How well a statement stands.
@@ -259,9 +235,8 @@ pub fn verify(bundle: &Bundle, check: &Check<'_>) -> Result<Report, VerifyError>
         None => (Level::Signed, None),
         Some(settlement) => {
             claimed(bundle, settlement)?;
-            let settled = settlement.claim.stage == Stage::Settled;
-            let level = if settled { Level::Settled } else { Level::Claimed };
-            (level, Some(settlement.claim.bond))
+            findings.push(level::audit(&settlement.claim));
+            (level::of(&settlement.claim), Some(settlement.claim.bond))
         }
     };
     findings.push(standing_of_operator(bundle));
@@ -277,7 +252,11 @@ pub fn verify(bundle: &Bundle, check: &Check<'_>) -> Result<Report, VerifyError>
     })
 }
 
-fn finding(subject: &'static str, standing: Standing, statement: impl Into<String>) -> Finding {
+pub(super) fn finding(
+    subject: &'static str,
+    standing: Standing,
+    statement: impl Into<String>,
+) -> Finding {
     Finding { subject, standing, statement: statement.into() }
 }
 
