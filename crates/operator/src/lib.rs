@@ -36,6 +36,7 @@ pub use config::{Config, Gateway, MAX_AT_ONCE, MAX_GATEWAYS, MAX_QUEUE, ServedMo
 pub use error::StartError;
 pub use operator::{Operator, start};
 pub use verification::{
+    auditor::{Auditor, AuditorConfig, start as start_auditor},
     challenge::{Challenge, ChallengeError, Ended, challenge},
     execution::{Execution, ExecutionError, Order, Side},
 };

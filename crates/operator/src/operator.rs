@@ -13,13 +13,14 @@ use crate::{
     node::{Clock, MAX_ACTIVE, Node, Phase, Served},
     records::Records,
     runner::Runner,
-    verification::defence,
+    verification::{defence, openings},
 };
 use client::{follow::Follower, rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, ModelId, OperatorId};
 use ledger::{
+    Call,
     payments::{LANES, schema::Ask},
-    staking::{BOX_KEYS, OPERATORS},
+    staking::{self, BOX_KEYS, OPERATORS, Profile},
     tables::PARAMS,
 };
 use link::{Limits, TlsDialer};
@@ -29,6 +30,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use units::List;
 
 /// How long running tasks may go on after the box was told to stop.
 const FINISH: Duration = Duration::from_secs(5);
@@ -49,7 +51,8 @@ const RECORDS: &str = "operator.redb";
 pub struct Operator {
     node: Arc<Node>,
     claims: JoinHandle<()>,
-    defence: Option<JoinHandle<()>>,
+    /// What it owes to audits and disputes.
+    duties: Vec<JoinHandle<()>>,
     gateways: Vec<JoinHandle<()>>,
 }
 
@@ -96,13 +99,17 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         sender: Mutex::new(sender),
         fault: config.fault,
     });
+    profile(&node).await;
     let dialer = TlsDialer::new(&node.key, Limits::default())?;
     let claims = tokio::spawn(claims::run(Arc::clone(&node)));
-    let answers = node.fault.as_ref().is_none_or(|fault| fault.answers());
-    let defence = answers.then(|| tokio::spawn(defence::run(Arc::clone(&node))));
+    let mut duties = Vec::new();
+    if node.fault.as_ref().is_none_or(|fault| fault.answers()) {
+        duties.push(tokio::spawn(openings::run(Arc::clone(&node), dialer.clone())));
+        duties.push(tokio::spawn(defence::run(Arc::clone(&node))));
+    }
     let dial = |gateway| tokio::spawn(dial::run(Arc::clone(&node), dialer.clone(), gateway));
     let gateways = config.gateways.into_iter().map(dial).collect();
-    Ok(Operator { node, claims, defence, gateways })
+    Ok(Operator { node, claims, duties, gateways })
 }
 
 /// The number of the box key, if the chain knows it as the current one.
@@ -116,6 +123,23 @@ async fn key_epoch(rpc: &Rpc, operator: OperatorId, config: &Config) -> Result<u
         Ok(epoch)
     } else {
         Err(StartError::BoxKey { operator, registered, held })
+    }
+}
+
+/// Says on the chain which models are served: a model is audited only if enough owners say so of
+/// it.
+async fn profile(node: &Node) {
+    let models: Vec<_> = node.models.keys().copied().collect();
+    let operator = match node.rpc.record(&OPERATORS, &node.operator).await {
+        Ok(Some(record)) if record.profile.models.to_vec() != models => record,
+        Ok(_) => return,
+        Err(error) => return tracing::warn!(%error, "the profile was not looked up"),
+    };
+    let models = List::new(models).unwrap_or_default();
+    let profile = Profile { models, ..operator.profile };
+    let call = staking::Tx::SetProfile { operator: node.operator, profile };
+    if let Err(error) = node.sender.lock().await.send(Call::Staking(call)).await {
+        tracing::warn!(%error, "the profile was not changed");
     }
 }
 
@@ -186,7 +210,7 @@ impl Operator {
         node.phase.send_replace(Phase::Closing);
         // A claim on its way is found on the ledger after the next start.
         self.claims.abort();
-        self.defence.iter().for_each(JoinHandle::abort);
+        self.duties.iter().for_each(JoinHandle::abort);
         let gateways = std::mem::take(&mut self.gateways);
         let aborts: Vec<_> = gateways.iter().map(JoinHandle::abort_handle).collect();
         let ended = async {
@@ -230,7 +254,7 @@ impl Drop for Operator {
             served.runner.close();
         }
         self.claims.abort();
-        self.defence.iter().for_each(JoinHandle::abort);
+        self.duties.iter().for_each(JoinHandle::abort);
         self.gateways.iter().for_each(JoinHandle::abort);
     }
 }

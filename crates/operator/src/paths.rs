@@ -14,11 +14,11 @@ use client::{
 };
 use crypto::{
     Digest, PublicKey,
-    merkle_sum::{SumPath, SumTree},
+    merkle_sum::{Leaf, SumPath, SumTree},
 };
 use ledger::payments::schema::ReceiptKey;
 use std::{sync::Arc, time::Duration};
-use units::{Epoch, List};
+use units::{Credit, Epoch, List};
 
 /// Pause after the records failed.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -96,16 +96,22 @@ async fn page(
 }
 
 /// The Merkle-sum tree of one claim.
-struct ClaimTree {
+pub(crate) struct ClaimTree {
     epoch: Epoch,
     root: Digest,
     keys: Vec<ReceiptKey>,
+    /// Where each receipt ends in the sum of the fees.
+    ends: Vec<Credit>,
     tree: SumTree,
 }
 
 impl ClaimTree {
     /// Rebuilds it; nothing if its parts are gone or do not give its root.
-    fn read(records: &Records, epoch: Epoch, root: Digest) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn read(
+        records: &Records,
+        epoch: Epoch,
+        root: Digest,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(claim) = records.claim(epoch, root)? else { return Ok(None) };
         let mut leaves = Vec::new();
         for lane in claim.lanes.iter() {
@@ -117,11 +123,24 @@ impl ClaimTree {
             leaves.extend(answers.iter().map(leaf));
         }
         let tree = SumTree::new(&leaves).ok().filter(|tree| tree.root() == root);
+        let mut sum = 0_u128;
+        let end = |leaf: &Leaf<ReceiptKey>| {
+            sum = sum.saturating_add(leaf.fee.get());
+            Credit::new(sum)
+        };
+        let ends = leaves.iter().map(end).collect();
         let keys = leaves.into_iter().map(|leaf| leaf.key).collect();
         if tree.is_none() {
             tracing::error!(%epoch, %root, "the receipts on disk do not give a claim's root");
         }
-        Ok(tree.map(|tree| Self { epoch, root, keys, tree }))
+        Ok(tree.map(|tree| Self { epoch, root, keys, ends, tree }))
+    }
+
+    /// The receipt in whose part of the fees `at` lies.
+    pub(crate) fn at(&self, at: Credit) -> Option<(ReceiptKey, SumPath)> {
+        let index = self.ends.partition_point(|end| *end <= at);
+        let key = *self.keys.get(index)?;
+        Some((key, self.tree.path(u64::try_from(index).ok()?).ok()?))
     }
 
     fn path(&self, owed: &Undelivered) -> Option<(ReceiptKey, SumPath)> {

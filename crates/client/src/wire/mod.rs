@@ -16,6 +16,8 @@
 //! number names a task within one connection only. An unknown message ends the connection.
 //! Never here: what is done about a message.
 
+pub mod audit;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{ChainId, Digest, OperatorId, Salt, Signed, merkle_sum::SumPath};
 use ledger::payments::schema::{Ask, LaneId, Receipt, ReceiptKey, Request, Voucher};

@@ -88,8 +88,18 @@ pub enum ChallengeError {
 /// # Errors
 /// [`ChallengeError`].
 pub async fn challenge(challenge: Challenge) -> Result<Ended, ChallengeError> {
+    check(&challenge)?;
+    let Challenge { rpc_url, key, engine, subject, salt, ids, .. } = &challenge;
+    let rpc = Rpc::new(rpc_url)?;
+    let chain = rpc.status().await?.chain_id;
+    let account = AccountId::new(key.public());
+    let sender = Mutex::new(Sender::new(rpc.clone(), chain, account, key.clone()));
+    let vocabulary = engine.model().facts().vocabulary;
+    if let Some(foreign) = disputes::foreign(subject, salt, ids, vocabulary) {
+        sender.lock().await.send(Call::Disputes(foreign)).await?;
+        return Ok(Ended::Won { cause: Some(Cause::Impossible) });
+    }
     let own = execute(challenge.clone()).await?;
-    let Challenge { rpc_url, key, subject, salt, .. } = &challenge;
     let message = &subject.receipt.message;
     let (receipt, finding) = (message.hash(), own.finding());
     let trace = commit::trace_commit(&finding.trace_root, salt);
@@ -98,11 +108,7 @@ pub async fn challenge(challenge: Challenge) -> Result<Ended, ChallengeError> {
     if same {
         return Ok(Ended::Right);
     }
-    let rpc = Rpc::new(rpc_url)?;
     let mut follower = Follower::start(rpc.clone()).await?;
-    let chain = rpc.status().await?.chain_id;
-    let account = AccountId::new(key.public());
-    let sender = Mutex::new(Sender::new(rpc.clone(), chain, account, key.clone()));
     if line_of(&rpc, &receipt, account).await?.is_none() {
         let tx = game::Tx::Challenge { subject: Box::new(subject.clone()), finding };
         sender.lock().await.send(Call::Disputes(tx)).await?;
@@ -144,7 +150,8 @@ async fn line_of(
     Ok(own.next().map(|((_, number), line)| (number, line)))
 }
 
-async fn execute(challenge: Challenge) -> Result<Execution, ChallengeError> {
+/// Whether model and content are those of the request.
+fn check(challenge: &Challenge) -> Result<(), ChallengeError> {
     let body = &challenge.subject.request.message.body;
     if challenge.engine.model().id() != body.model {
         return Err(ChallengeError::OtherModel);
@@ -152,6 +159,10 @@ async fn execute(challenge: Challenge) -> Result<Execution, ChallengeError> {
     if commit::input_commit(&challenge.salt, &challenge.ids) != body.input_commit {
         return Err(ChallengeError::OtherInput);
     }
+    Ok(())
+}
+
+async fn execute(challenge: Challenge) -> Result<Execution, ChallengeError> {
     let not_run = |reason: String| ChallengeError::NotRun { reason };
     let run = tokio::task::spawn_blocking(move || run(&challenge)).await;
     run.map_err(|error| not_run(error.to_string()))?.map_err(|error| not_run(error.to_string()))

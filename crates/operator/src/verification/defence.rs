@@ -1,30 +1,39 @@
-//! An operator's moves in the disputes of its receipts.
+//! An operator's moves in the disputes of its receipts, and against those that contradict them.
 //!
-//! Rules: a receipt is defended as it was signed, from what its answer left on disk; whose time
-//! ends first is served first. Never here: judging one's own receipts.
+//! Rules: a receipt is defended as it was signed, from what its answer left on disk; in a conflict
+//! the other receipt is challenged with our own run; whose time ends first is served first.
+//! Never here: judging one's own receipts.
 
 use super::{
     Acts, LookError,
     disputes::{self, Open, Player},
-    execution::{Execution, Order, Side},
+    execution::{Execution, ExecutionError, Order, Side},
 };
 use crate::node::{Node, Phase};
-use ledger::disputes::{LOADS, Party};
+use ledger::{
+    disputes::{Dispute, LOADS, Party},
+    payments::schema::Request,
+    verification::{CONFLICTS, Conflict},
+};
 use model::Output;
 use std::sync::Arc;
 
 /// Defends this box's receipts until it stops.
 pub(crate) async fn run(node: Arc<Node>) {
     let mut follower = node.follower.clone();
-    let mut acts = Acts::default();
-    let mut player = Player::new(Party::Defender);
+    let mut defence = Defence {
+        node: Arc::clone(&node),
+        acts: Acts::default(),
+        defender: Player::new(Party::Defender),
+        challenger: Player::new(Party::Challenger),
+    };
     loop {
         tokio::select! {
             _ = follower.next() => {}
             () = node.reached(Phase::Stopping) => return,
         }
         tokio::select! {
-            looked = look(&node, &mut player, &mut acts) => if let Err(error) = looked {
+            looked = defence.look() => if let Err(error) = looked {
                 tracing::warn!(%error, "the disputes of this operator wait");
             },
             () = node.reached(Phase::Stopping) => return,
@@ -32,41 +41,93 @@ pub(crate) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Makes every move that is due.
-async fn look(node: &Arc<Node>, player: &mut Player, acts: &mut Acts) -> Result<(), LookError> {
-    let load = node.rpc.record(&LOADS, &node.operator).await?;
-    if load.is_none_or(|load| load.disputes == 0) {
-        return Ok(());
+struct Defence {
+    node: Arc<Node>,
+    acts: Acts,
+    defender: Player,
+    challenger: Player,
+}
+
+impl Defence {
+    /// Makes every move that is due.
+    async fn look(&mut self) -> Result<(), LookError> {
+        let node = Arc::clone(&self.node);
+        let load = node.rpc.record(&LOADS, &node.operator).await?;
+        if load.is_some_and(|load| load.disputes > 0) {
+            self.defend().await?;
+        }
+        for (_, conflict) in node.rpc.records(&CONFLICTS, &()).await? {
+            if conflict.disputed {
+                self.duel(&conflict).await?;
+            }
+        }
+        Ok(())
     }
-    let ours = |dispute: &ledger::disputes::Dispute| dispute.receipt.operator == node.operator;
-    for open in disputes::open_lines(&node.rpc, Party::Defender, ours).await? {
-        let Open { receipt, dispute, .. } = &open;
-        let (lane, sequence) = (dispute.request.lane_id(), dispute.request.sequence);
-        let kept = node.records.opening(lane, sequence)?;
-        let served = node.models.get(&dispute.request.body.model);
-        let (Some(kept), Some(served)) = (kept, served) else {
-            tracing::error!(%receipt, "what stands behind a disputed receipt is not here");
-            continue;
+
+    async fn defend(&mut self) -> Result<(), LookError> {
+        let node = Arc::clone(&self.node);
+        let ours = |dispute: &Dispute| dispute.receipt.operator == node.operator;
+        for open in disputes::open_lines(&node.rpc, Party::Defender, ours).await? {
+            let request = open.dispute.request.clone();
+            match self.run_of(&open, &request, true)? {
+                Some(execute) => {
+                    self.defender.play(open, execute, &mut self.acts, &node.sender).await;
+                }
+                None => tracing::error!(receipt = %open.receipt, "its content is not here"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves against the other receipt of a conflict in which one is ours.
+    async fn duel(&mut self, conflict: &Conflict) -> Result<(), LookError> {
+        let node = Arc::clone(&self.node);
+        let is_ours = |side: &ledger::verification::Side| {
+            side.subject.receipt.message.operator == node.operator
         };
+        let (own, other) = match &conflict.sides {
+            [own, other] if is_ours(own) => (own, other),
+            [other, own] if is_ours(own) => (own, other),
+            _ => return Ok(()),
+        };
+        let (request, receipt) = (&own.subject.request.message, &other.subject.receipt.message);
+        let against = |dispute: &Dispute| dispute.receipt == *receipt;
+        for open in disputes::open_lines(&node.rpc, Party::Challenger, against).await? {
+            if !open.line.backers.iter().any(|backer| backer.account == own.owner) {
+                continue;
+            }
+            if let Some(execute) = self.run_of(&open, request, false)? {
+                self.challenger.play(open, execute, &mut self.acts, &node.sender).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// How to run anew what we answered to `request`, for a dispute; nothing if it is not here.
+    fn run_of(
+        &self,
+        open: &Open,
+        request: &Request,
+        defends: bool,
+    ) -> Result<Option<impl FnOnce() -> Result<Execution, ExecutionError> + use<>>, LookError> {
+        let kept = self.node.records.opening(request.lane_id(), request.sequence)?;
+        let served = self.node.models.get(&request.body.model);
+        let Some((kept, served)) = kept.zip(served) else { return Ok(None) };
         let engine = Arc::clone(&served.engine);
-        let (request, receipt) = (dispute.request.clone(), dispute.receipt.clone());
-        let execute = move || {
+        let (body, receipt) = (request.body.clone(), open.dispute.receipt.clone());
+        Ok(Some(move || {
             let (ids, tokens) = (kept.ids.into_vec(), kept.tokens.into_vec());
-            let order = Order {
-                body: &request.body,
-                receipt: &receipt,
-                ids: &ids,
-                salt: kept.salt,
-                guess: &tokens,
-            };
+            let (body, salt) = (&body, kept.salt);
+            let order = Order { body, receipt: &receipt, ids: &ids, salt, guess: &tokens };
+            if !defends {
+                return Execution::new(engine, &order, Side::Challenger);
+            }
             let served = match kept.row.is_empty() {
                 true => Output::Tokens(tokens.clone()),
                 false => Output::Row(kept.row.into_vec()),
             };
             let side = Side::Defender { served, trace_commit: receipt.trace_commit };
             Execution::new(engine, &order, side)
-        };
-        player.play(open, execute, acts, &node.sender).await;
+        }))
     }
-    Ok(())
 }

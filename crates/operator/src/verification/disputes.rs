@@ -11,14 +11,16 @@ use client::{
     rpc::{Rpc, RpcError},
     transactions::Sender,
 };
-use crypto::Digest;
+use crypto::{Digest, Salt, Tree, merkle::RangeProof};
 use ledger::{
     Call,
     disputes::{
         self, DISPUTES, Dispute, LINES, Line, Party,
         player::{Stuck, next_move},
+        schema::Subject,
     },
 };
+use model::commit;
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 
@@ -57,6 +59,26 @@ pub(crate) async fn open_lines(
     // Whose time ends first is served first.
     open.sort_by_key(|open| open.line.due);
     Ok(open)
+}
+
+/// What convicts a receipt for an input that its model cannot have run: the first token that the
+/// model does not know.
+pub(crate) fn foreign(
+    subject: &Subject,
+    salt: &Salt,
+    ids: &[u32],
+    vocabulary: u32,
+) -> Option<disputes::Tx> {
+    let (position, token) = (0_u32..).zip(ids).find(|(_, id)| **id >= vocabulary)?;
+    let at = u64::from(position);
+    let leaves = commit::input_leaves(salt, ids);
+    Some(disputes::Tx::Foreign {
+        subject: Box::new(subject.clone()),
+        position,
+        token: *token,
+        salt: salt.of_leaf(Tree::Input, at),
+        proof: RangeProof::new(&leaves, at..at.saturating_add(1)).ok()?,
+    })
 }
 
 /// Plays for one party.

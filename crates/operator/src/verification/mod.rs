@@ -1,7 +1,9 @@
-//! Verified work: a wrong receipt is challenged, a right one is defended.
+//! Verified work: receipts are audited, a wrong one is challenged, a right one is defended.
 //!
 //! - `challenge`: of one receipt, by whoever holds its content.
 //! - `defence`: an operator's moves in the disputes of its receipts.
+//! - `openings`: what an operator owes to audits and conflicts.
+//! - `auditor`: re-executes drawn receipts of others; a role of its own.
 //! - `disputes`: the moves of either party.
 //! - `execution`: one's own re-execution, of which findings and moves are made.
 //!
@@ -10,18 +12,21 @@
 //! costs a fee.
 //! Never here: a judgement that the ledger could not repeat.
 
+pub(crate) mod auditor;
 pub(crate) mod challenge;
 pub(crate) mod defence;
 mod disputes;
 pub(crate) mod execution;
+pub(crate) mod openings;
 
 use client::{
     rpc::RpcError,
     store::StoreError,
     transactions::{SendError, Sender},
+    wire::audit::PointKey,
 };
 use crypto::Digest;
-use ledger::Call;
+use ledger::{Call, verification::Phase};
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
 
@@ -44,6 +49,30 @@ pub(crate) enum LookError {
 /// Something that is to be done once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Act {
+    /// At a point, in one of its phases.
+    Point {
+        /// Which.
+        point: PointKey,
+        /// In which phase.
+        phase: Phase,
+    },
+    /// An auditor's demand at a point.
+    Demand {
+        /// Which.
+        point: PointKey,
+    },
+    /// In a conflict.
+    Answer {
+        /// Which.
+        conflict: Digest,
+        /// For which receipt.
+        receipt: Digest,
+    },
+    /// Against a receipt over a token that its model does not know.
+    Foreign {
+        /// Which.
+        receipt: Digest,
+    },
     /// In a dispute, after so many moves.
     Move {
         /// Of which receipt.
@@ -63,6 +92,12 @@ impl Acts {
     /// Whether an act is still worth trying.
     pub(crate) fn may(&self, act: &Act) -> bool {
         self.0.get(act).is_none_or(|refused| *refused < ATTEMPTS)
+    }
+
+    /// Notes that an act came to nothing.
+    pub(crate) fn failed(&mut self, act: Act) {
+        let failed = self.0.entry(act).or_default();
+        *failed = failed.saturating_add(1);
     }
 
     /// Sends an act's transaction and notes what came of it.

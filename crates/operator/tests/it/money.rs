@@ -90,8 +90,8 @@ fn check(paths: &[Paths], claims: &[ClaimRecord], receipts: &BTreeMap<ReceiptKey
 async fn receipts_are_claimed_once_and_paid_to_the_last_billionth() {
     let world = World::new().await;
     let allocation = world.pays().await;
-    let before = world.balance("owner").await;
     let (mut gateway, operator) = world.serving().await;
+    let before = world.balance("owner").await;
     let mut receipts = BTreeMap::new();
     let mut fees = Credit::ZERO;
     for index in 0..2 {
