@@ -5,10 +5,11 @@
 
 use crate::{
     home::{Connection, Home},
+    hunt,
     output::{Failure, Output},
 };
 use anyhow::anyhow;
-use devnet::{Config, Devnet, Event, PullProgress};
+use devnet::{Config, Devnet, Event, Liar, PullProgress};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{env, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -27,6 +28,22 @@ pub(crate) struct Arguments {
     /// Fetch nothing; serve what is here already.
     #[arg(long)]
     offline: bool,
+    /// Add an operator that does something wrong, ask it, and show how it is caught.
+    #[arg(long, value_enum, value_name = "FAULT")]
+    liar: Option<Fault>,
+}
+
+/// What the further operator does wrong.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Fault {
+    /// It runs another model than it says: a weight row is swapped.
+    Weights,
+    /// It says something else than it has computed.
+    Output,
+    /// It gives its first answer to everybody.
+    Lazy,
+    /// It serves, and answers no audit.
+    Silent,
 }
 
 /// Starts, says what to try, and waits for Ctrl-C.
@@ -39,6 +56,12 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
         listen: arguments.listen,
         rpc_listen: arguments.rpc_listen,
         offline: arguments.offline,
+        liar: arguments.liar.map(|fault| match fault {
+            Fault::Weights => Liar::Weights,
+            Fault::Output => Liar::Output,
+            Fault::Lazy => Liar::Lazy,
+            Fault::Silent => Liar::Silent,
+        }),
     };
     let api_key = config.api_key.clone();
     let mut progress = Progress::new(output);
@@ -55,6 +78,9 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
     let failed = tokio::select! {
         signal = tokio::signal::ctrl_c() => { signal?; false }
         () = network.stopped() => true,
+        never = hunt::run(&network, &connection, home, output), if network.liar().is_some() => {
+            match never? {}
+        }
     };
     output.note("\nstopping …");
     network.shutdown().await;

@@ -5,6 +5,7 @@
 
 use crate::output::Failure;
 use anyhow::{Context as _, anyhow};
+use crypto::AccountId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -51,6 +52,11 @@ impl Home {
     /// Imported models.
     pub(crate) fn models(&self) -> PathBuf {
         self.folder.join("models")
+    }
+
+    /// What an account's auditor keeps.
+    pub(crate) fn auditor(&self, account: &AccountId) -> PathBuf {
+        self.folder.join(format!("auditor-{account}"))
     }
 
     /// Secret keys.

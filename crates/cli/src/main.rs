@@ -7,10 +7,13 @@
 #![allow(clippy::print_stdout, reason = "a command-line program speaks on standard output")]
 
 mod api;
+mod auditor;
 mod chat;
 mod devnet;
 mod embed;
+mod explain;
 mod home;
+mod hunt;
 mod import;
 mod keys;
 mod model;
@@ -60,6 +63,11 @@ enum Command {
     Model(model::Command),
     /// Ask the chain: its status, an account, an operator, a block.
     Query(query::Command),
+    /// Why the ledger did what it did: a task's audit, an operator's slash.
+    Explain(explain::Command),
+    /// Audit what others serve.
+    #[command(subcommand)]
+    Auditor(auditor::Command),
     /// Create and list keys.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -96,6 +104,8 @@ fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
             Command::Run(arguments) => run::run(&arguments, &home, output),
             Command::Model(command) => model::run(command, &home, output),
             Command::Query(command) => query::run(command, &home, output).await,
+            Command::Explain(command) => explain::run(command, &home, output).await,
+            Command::Auditor(command) => auditor::run(command, &home, output).await,
             Command::Keys(command) => keys::run(command, &home, output),
         }
     })

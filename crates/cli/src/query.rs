@@ -102,7 +102,7 @@ fn list<K: Serialize, V: Serialize>(records: Vec<(K, V)>) -> Result<Value, Failu
 }
 
 /// JSON as indented lines, for people.
-fn outline(value: &Value) -> String {
+pub(crate) fn outline(value: &Value) -> String {
     let mut text = String::new();
     describe(value, 0, &mut text);
     text

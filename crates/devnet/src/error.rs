@@ -47,6 +47,9 @@ pub enum Error {
     /// A model's engine.
     #[error(transparent)]
     Engine(#[from] engine::EngineError),
+    /// A model with another's weights.
+    #[error("the liar's model cannot be made: {0}")]
+    Liar(#[from] model::ModelError),
     /// A model that cannot be published.
     #[error("model {name} cannot be published: {reason}")]
     Publish {

@@ -6,7 +6,7 @@
 
 use crate::{
     Error,
-    identities::{Identities, account},
+    identities::{Identities, OperatorKeys, account},
 };
 use crypto::SecretKey;
 use ledger::{
@@ -20,7 +20,7 @@ use std::{
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
-use units::{Coin, Credit, List, Millis, NANO, Text, UsdNano};
+use units::{BasisPoints, Coin, Credit, List, Millis, NANO, Text, UsdNano};
 
 /// The chain's name.
 const NAME: &str = "devnet";
@@ -34,6 +34,8 @@ const OWNER_COIN: Coin = Coin::new(100_000 * NANO);
 const TREASURY: Coin = Coin::new(389_600_000 * NANO);
 /// What each operator bonds.
 const BOND: Coin = Coin::new(20_000 * NANO);
+/// Receipts drawn from each claim.
+const POINTS: u8 = 2;
 /// Most a hot key may spend on fees.
 const FEE_CAP: Coin = Coin::new(10_000 * NANO);
 /// Most credits the gateway's hot key may back.
@@ -63,26 +65,25 @@ fn now() -> Millis {
 
 fn create(identities: &Identities, time: Millis) -> Result<Genesis, String> {
     let mut accounts = vec![
-        funded(&identities.payer, PAYER_COIN, Some((&identities.session, SPEND_CAP)))?,
-        funded(&identities.publisher, OWNER_COIN, None)?,
+        funded(&identities.payer, PAYER_COIN, &[(&identities.session, SPEND_CAP)])?,
+        funded(&identities.publisher, OWNER_COIN, &[])?,
+        owner(&identities.liar)?,
     ];
     let mut operators = Vec::new();
     for keys in &identities.operators {
-        let hot = Some((&keys.box_key, Credit::ZERO));
-        accounts.push(funded(&keys.owner, OWNER_COIN, hot)?);
-        let registration = Registration {
-            index: 0,
-            box_key: keys.box_key.public(),
-            class: Class::Small,
-            profile: Profile::default(),
-            bond: BOND,
-        };
-        operators.push(GenesisOperator { owner: account(&keys.owner), registration });
+        accounts.push(owner(keys)?);
+        operators.push(GenesisOperator {
+            owner: account(&keys.owner),
+            registration: registration(keys),
+        });
     }
     let long = |error: units::TooLong| error.to_string();
     let mut params = Params::devnet();
     // Whoever tries one cheap task wants to see it settle.
     params.payments.cashable_minimum = Credit::new(1);
+    // Whoever tries a liar wants to see it caught: every claim is audited.
+    params.verification.leaves = POINTS;
+    params.verification.audit_floor = BasisPoints::WHOLE;
     Ok(Genesis {
         name: Text::new(NAME).map_err(long)?,
         time,
@@ -95,19 +96,36 @@ fn create(identities: &Identities, time: Millis) -> Result<Genesis, String> {
     })
 }
 
-/// An account with coin, and perhaps a hot key with a spending cap.
+/// How an operator of a devnet enters. Its profile it writes itself.
+pub(crate) fn registration(keys: &OperatorKeys) -> Registration {
+    Registration {
+        index: 0,
+        box_key: keys.box_key.public(),
+        class: Class::Small,
+        profile: Profile::default(),
+        bond: BOND,
+    }
+}
+
+/// An operator's owner with its hot keys.
+fn owner(keys: &OperatorKeys) -> Result<GenesisAccount, String> {
+    let hot = [(&keys.box_key, Credit::ZERO), (&keys.auditor, Credit::ZERO)];
+    funded(&keys.owner, OWNER_COIN, &hot)
+}
+
+/// An account with coin, and hot keys with a spending cap each.
 fn funded(
     owner: &SecretKey,
     balance: Coin,
-    hot: Option<(&SecretKey, Credit)>,
+    hot: &[(&SecretKey, Credit)],
 ) -> Result<GenesisAccount, String> {
-    let session = |(key, spend_cap): (&SecretKey, Credit)| GenesisSession {
+    let session = |&(key, spend_cap): &(&SecretKey, Credit)| GenesisSession {
         key: key.public(),
         fee_cap: FEE_CAP,
         spend_cap,
         expires: SESSION_LIFE,
     };
-    let sessions = List::new(hot.map(session).into_iter().collect());
+    let sessions = List::new(hot.iter().map(session).collect());
     let sessions = sessions.map_err(|error| error.to_string())?;
     Ok(GenesisAccount { account: account(owner), balance, sessions })
 }

@@ -14,6 +14,8 @@ pub(crate) struct OperatorKeys {
     pub(crate) owner: SecretKey,
     /// Hot: signs receipts and claims.
     pub(crate) box_key: SecretKey,
+    /// Hot: signs what its auditor found.
+    pub(crate) auditor: SecretKey,
 }
 
 /// All keys of a devnet but the validator's.
@@ -28,6 +30,8 @@ pub(crate) struct Identities {
     pub(crate) link: SecretKey,
     /// In order of their index.
     pub(crate) operators: Vec<OperatorKeys>,
+    /// Of the operator that is started with a fault, if one is asked for.
+    pub(crate) liar: OperatorKeys,
 }
 
 impl Identities {
@@ -35,20 +39,22 @@ impl Identities {
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         let keystore = Keystore::open(folder)?;
         let key = |name: &str| keystore.load_or_create(name);
-        let operators = (0..OPERATORS)
-            .map(|index| {
-                Ok(OperatorKeys {
-                    owner: key(&format!("owner-{index}"))?,
-                    box_key: key(&format!("box-{index}"))?,
-                })
+        let operator = |index: u32| -> Result<OperatorKeys, Error> {
+            Ok(OperatorKeys {
+                owner: key(&format!("owner-{index}"))?,
+                box_key: key(&format!("box-{index}"))?,
+                auditor: key(&format!("auditor-{index}"))?,
             })
-            .collect::<Result<_, Error>>()?;
+        };
+        let operators = (0..OPERATORS).map(operator).collect::<Result<_, Error>>()?;
+        let liar = operator(OPERATORS)?;
         Ok(Self {
             publisher: key("publisher")?,
             payer: key("payer")?,
             session: key("payer-session")?,
             link: key("gateway-link")?,
             operators,
+            liar,
         })
     }
 }

@@ -10,11 +10,13 @@
 mod error;
 mod genesis;
 mod identities;
+mod liar;
 mod models;
 mod network;
 
 pub use engine::Progress as PullProgress;
 pub use error::Error;
+pub use liar::Liar;
 pub use models::Served;
 pub use network::{Config, Devnet, Event, start};
 

@@ -22,17 +22,22 @@ fn a_paid_answer_is_verified_offline_and_survives_a_restart() {
     let verify = ["receipt", "verify", "--from", saved_text, "--wait", "settled", "--replay"];
     let (code, report) = json(home, &verify);
     assert_eq!(code, 0, "{report}");
-    assert_eq!(report["level"], "settled");
+    let level = report["level"].as_str().unwrap();
+    assert!(["audited", "final"].contains(&level), "every claim of a devnet is audited: {level}");
     assert_eq!(report["assurance"], "single validator");
     let standing = |subject: &str| -> String {
         let findings = report["findings"].as_array().unwrap();
         let finding = findings.iter().find(|finding| finding["subject"] == subject).unwrap();
         finding["standing"].as_str().unwrap().to_owned()
     };
-    for subject in ["prompt", "answer", "price", "computation", "operator"] {
+    for subject in ["prompt", "answer", "price", "computation", "audit", "operator"] {
         assert_eq!(standing(subject), "proven", "{subject}");
     }
     assert_eq!(standing("chain"), "claimed", "nobody said which chain to trust");
+
+    let (code, explained) = json(home, &["explain", "task", &receipt]);
+    assert_eq!(code, 0, "{explained}");
+    assert_eq!(explained["receipts"][0]["claim"]["audit"], "passed", "{explained}");
 
     let height = network.query(&["status"])["height"].as_u64().unwrap();
     network.interrupt();

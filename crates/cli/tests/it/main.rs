@@ -8,3 +8,4 @@ mod first_minutes;
 mod local;
 mod network;
 mod sdk;
+mod verified;

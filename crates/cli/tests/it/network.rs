@@ -44,8 +44,14 @@ pub(crate) struct Network {
 impl Network {
     /// Starts one in `home`, with the test models alone.
     pub(crate) fn start(home: &Path) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(home: &Path, flags: &[&str]) -> Self {
         let mut child = selvedge(home)
             .args(["--json", "devnet", "--offline"])
+            .args(flags)
             .args(["--listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
