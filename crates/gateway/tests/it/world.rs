@@ -8,12 +8,14 @@ use crypto::{AccountId, SecretKey};
 use gateway::{ApiKey, Config, Funding, Gateway, HttpLimits, KnownModel};
 use ledger::{
     Genesis, Params,
+    bytes::Bytes,
     credits::PriceSource,
-    genesis::{GenesisAccount, GenesisOperator, GenesisSession},
+    genesis::{GenesisAccount, GenesisModel, GenesisOperator, GenesisSession},
+    models::Publication,
     staking,
 };
 use model::Model;
-use operator::{Operator, ServedModel};
+use operator::{Operator, ServedModel, faults::Fault};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -63,7 +65,22 @@ fn params() -> Params {
 /// The owners of the two boxes; each box's key is `NAME-box`.
 pub(crate) const OWNERS: [&str; 2] = ["one", "two"];
 
-fn genesis() -> Genesis {
+/// The test models as the registry has them from the start.
+fn registered(models: &Models) -> Vec<GenesisModel> {
+    let model = |(name, model): (&str, &Arc<Model>)| GenesisModel {
+        owner: account("payer"),
+        publication: Publication {
+            publisher: Text::new("test").unwrap(),
+            name: Text::new(name).unwrap(),
+            manifest: Bytes::new(borsh::to_vec(model.manifest()).unwrap()).unwrap(),
+            graph: Bytes::new(borsh::to_vec(model.graph()).unwrap()).unwrap(),
+        },
+    };
+    let all = [("chat", &models.chat), ("embed", &models.embed)];
+    all.map(model).to_vec()
+}
+
+fn genesis(models: &Models) -> Genesis {
     let session = |role: &str| GenesisSession {
         key: key(role).public(),
         fee_cap: Coin::whole(100).unwrap(),
@@ -94,7 +111,7 @@ fn genesis() -> Genesis {
         treasury: Coin::ZERO,
         accounts: List::new(accounts).unwrap(),
         operators: List::new(OWNERS.map(operator).to_vec()).unwrap(),
-        models: List::default(),
+        models: List::new(registered(models)).unwrap(),
         params: params(),
     }
 }
@@ -131,9 +148,10 @@ impl World {
     /// A chain and a gateway, without boxes.
     pub(crate) async fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let models = Models::new();
         let config = chain::Config {
             dir: folder.path().join("chain"),
-            genesis: genesis(),
+            genesis: genesis(&models),
             keys: ValidatorKeys::from_secrets([7; 32], [8; 32]),
             rpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
@@ -142,7 +160,7 @@ impl World {
         let mut world = Self {
             rpc: Rpc::new(&rpc_url).unwrap(),
             rpc_url,
-            models: Models::new(),
+            models,
             gateway: None,
             boxes: Vec::new(),
             margin: BasisPoints::ZERO,
@@ -220,6 +238,11 @@ impl World {
 
     /// Starts the box of an owner and waits until the gateway knows it.
     pub(crate) async fn start_box(&mut self, owner: &str) {
+        self.start_box_with(owner, None).await;
+    }
+
+    /// The same with a fault.
+    pub(crate) async fn start_box_with(&mut self, owner: &str, fault: Option<Arc<dyn Fault>>) {
         let served = |model: &Arc<Model>| {
             let options = engine::Options { backend: None, threads: 1 };
             let engine = engine::Engine::load(Arc::clone(model), options).unwrap();
@@ -239,7 +262,7 @@ impl World {
             at_once: 1,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,
-            fault: None,
+            fault,
         };
         let before = self.gateway().operators();
         self.boxes.push(operator::start(config).await.unwrap());
