@@ -22,7 +22,7 @@ pub use crate::{
     },
     verification::schema::{
         AUDITORS, CONFLICT_OF, CONFLICTS, CONFLICTS_DUE, CORRELATION, DELIVERED, FAULT_OF, FAULTS,
-        LEAVING, POINT_OF, POINTS, POINTS_DUE, ROSTER, STANDINGS,
+        LEAVING, POINT_OF, POINTS, POINTS_DUE, ROSTER, SEATS, STANDINGS,
     },
 };
 use crate::{
@@ -101,6 +101,7 @@ pub const ALL: &[TableInfo] = &[
     FAULT_OF.info(),
     CORRELATION.info(),
     DELIVERED.info(),
+    SEATS.info(),
 ];
 
 /// The table a key belongs to.

@@ -3,7 +3,7 @@
 use super::{
     schema::{
         AUDITORS, CONFLICT_OF, CONFLICTS, CONFLICTS_DUE, DELIVERED, FAULT_OF, FAULTS, LEAVING,
-        POINT_OF, POINTS, POINTS_DUE, ROSTER, ROSTER_MAX, STANDINGS,
+        POINT_OF, POINTS, POINTS_DUE, ROSTER, ROSTER_MAX, SEATS, STANDINGS,
     },
     state::{Listing, Phase, Point, Seat},
 };
@@ -38,10 +38,15 @@ fn check_auditors(state: &State, points: &Points, findings: &mut Findings) -> Re
     findings.require(bonds == Ok(held), || {
         format!("R3 verification: auditors have bonded {bonds:?}, the pot holds {held}")
     });
-    let seats = |account: AccountId| {
-        let running = points.iter().filter(|(_, point)| point.phase != Phase::Ended);
-        running.flat_map(|(_, point)| point.seats.iter()).filter(|s| s.auditor == account).count()
-    };
+    let running = points.iter().filter(|(_, point)| point.phase != Phase::Ended);
+    let seated = running
+        .flat_map(|(key, point)| point.seats.iter().map(|seat| ((seat.auditor, *key), ())))
+        .collect::<BTreeMap<_, _>>();
+    let listed: BTreeMap<_, _> = all(state, &SEATS)?.into_iter().collect();
+    findings
+        .require(listed == seated, || "R4 verification: points and their seats differ".to_owned());
+    let seats =
+        |account: AccountId| seated.keys().filter(|(auditor, _)| *auditor == account).count();
     let mut roster = BTreeMap::new();
     let mut leaving = Vec::new();
     for (account, auditor) in &auditors {

@@ -75,7 +75,7 @@ pub use math::commitment;
 pub use schema::{
     AUDITORS, CONFLICT_OF, CONFLICTS, CONFLICTS_DUE, CORRELATION, Certificate, ClaimKey, Content,
     Contradiction, DELIVERED, Error, Event, Exhibit, FAULT_OF, FAULTS, LEAVING, Omission,
-    OpenedLeaf, Opening, Outcome, POINT_OF, POINTS, POINTS_DUE, Params, PlacedLeaf, ROSTER,
+    OpenedLeaf, Opening, Outcome, POINT_OF, POINTS, POINTS_DUE, Params, PlacedLeaf, ROSTER, SEATS,
     STANDINGS, Tx,
 };
 pub use state::{

@@ -509,6 +509,30 @@ fn r8_a_lying_auditor_loses_its_part_of_the_dispute_and_the_honest_operator_noth
 }
 
 #[test]
+fn an_operator_that_loses_on_purpose_harms_no_auditor_that_found_its_receipt_right() {
+    let mut network = small();
+    let (right, ally) = (network.right(), wrong(&network));
+    let claimed = opened(&mut network, &right);
+    let name = seated(&network, &claimed);
+    network.audit(&claimed, |_| Some(right.clone()));
+    assert_eq!(outcomes(&network, &claimed), [Some(Outcome::Passed)]);
+    // An ally says something false of the receipt, and the operator shows a false fine tree: its
+    // receipt commits to none.
+    let mut false_tree = right.clone();
+    false_tree.faults.push((1, 2));
+    assert_eq!(false_tree.finding(), right.finding());
+    let subject = Box::new(claimed.opening(0).subject());
+    let challenge = disputes::Tx::Challenge { subject, finding: ally.finding() };
+    network.world.done("otto", Call::Disputes(challenge));
+    network
+        .play_out(|owner, _| Some(if owner == "olga" { false_tree.clone() } else { ally.clone() }));
+    let fault = &network.faults(claimed.operator)[0];
+    assert!(matches!(fault.cause, Cause::Disputed(disputes::Cause::WrongStep { .. })));
+    let record = auditor(&network.world.state, &account(&name)).unwrap().unwrap();
+    assert_eq!(record.bond, coins(100));
+}
+
+#[test]
 fn r9_missing_auditors_are_replaced_once_lose_a_part_and_those_who_come_are_paid() {
     let mut network = small();
     let right = network.right();

@@ -7,7 +7,7 @@ use super::{
         math::{audit_pay, least_bond, score},
         schema::{
             AUDITOR_MODELS_MAX, AUDITORS, ENDPOINT_BYTES_MAX, Error, Event, LEAVING, ROSTER,
-            ROSTER_MAX,
+            ROSTER_MAX, SEATS,
         },
         state::{Auditor, Listing, auditor},
     },
@@ -149,6 +149,7 @@ pub(super) fn draw(
         let mut record = existing(ctx, *account)?;
         record.seats = record.seats.checked_add(1).ok_or(Broken::Overflow)?;
         ctx.put(&AUDITORS, account, &record)?;
+        ctx.put(&SEATS, &(*account, key), &())?;
         let (auditor, replacement) = (*account, !taken.is_empty());
         ctx.emit(Event::AuditorDrawn { operator, epoch, point, auditor, replacement });
     }
@@ -156,7 +157,12 @@ pub(super) fn draw(
 }
 
 /// An auditor's seat is over.
-pub(super) fn unseat(ctx: &mut Context<'_>, account: AccountId) -> Result<(), Failure> {
+pub(super) fn unseat(
+    ctx: &mut Context<'_>,
+    account: AccountId,
+    key: PointKey,
+) -> Result<(), Failure> {
+    ctx.remove(&SEATS, &(account, key));
     let mut record = existing(ctx, account)?;
     let left = record.seats.checked_sub(1);
     record.seats = left.ok_or(Broken::Rule("an auditor has fewer seats than none"))?;
@@ -164,8 +170,12 @@ pub(super) fn unseat(ctx: &mut Context<'_>, account: AccountId) -> Result<(), Fa
 }
 
 /// R9: one that did not come loses a part of its bond, and its seat.
-pub(super) fn miss(ctx: &mut Context<'_>, account: AccountId) -> Result<(), Failure> {
-    unseat(ctx, account)?;
+pub(super) fn miss(
+    ctx: &mut Context<'_>,
+    account: AccountId,
+    key: PointKey,
+) -> Result<(), Failure> {
+    unseat(ctx, account, key)?;
     let record = existing(ctx, account)?;
     let share = ctx.params().verification.absence.of(record.bond.get(), Rounding::Up);
     let burned = Coin::new(share.map_err(|_| Broken::Overflow)?);

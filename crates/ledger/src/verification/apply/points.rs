@@ -256,7 +256,7 @@ fn commits_end(ctx: &mut Context<'_>, key: PointKey, mut point: Point) -> Result
     let (mut seats, missing): (Vec<Seat>, Vec<Seat>) =
         point.seats.into_vec().into_iter().partition(|seat| seat.commitment.is_some());
     for seat in &missing {
-        auditors::miss(ctx, seat.auditor)?;
+        auditors::miss(ctx, seat.auditor, key)?;
     }
     if !point.replaced {
         let model = subject_of(point.subject.as_ref())?.request.message.body.model;
@@ -298,7 +298,7 @@ fn settle(ctx: &mut Context<'_>, key: PointKey, mut point: Point) -> Result<(), 
             auditors::pay(ctx, seat.auditor, subject.receipt.message.fee)?;
             seats.push(seat);
         } else {
-            auditors::miss(ctx, seat.auditor)?;
+            auditors::miss(ctx, seat.auditor, key)?;
         }
     }
     point.seats = list(seats)?;
@@ -381,7 +381,7 @@ pub(super) fn end(
     outcome: Outcome,
 ) -> Result<(), Failure> {
     for seat in point.seats.iter() {
-        auditors::unseat(ctx, seat.auditor)?;
+        auditors::unseat(ctx, seat.auditor, key)?;
     }
     if let Some(subject) = point.subject.take() {
         ctx.remove(&POINT_OF, &subject.receipt.message.hash());

@@ -74,6 +74,10 @@ pub const FAULT_OF: Table<Digest, u64> = Table::new([7, 11], "verification.fault
 /// Delivered content of points that have not ended (R7).
 pub const DELIVERED: Table<(OperatorId, Epoch, u8), Content> =
     Table::new([7, 13], "verification.delivered");
+/// Seats at points that have not ended, by auditor (R4): where it finds its work. Invariant: one
+/// entry for each seat.
+pub const SEATS: Table<(AccountId, (OperatorId, Epoch, u8)), ()> =
+    Table::new([7, 14], "verification.seats");
 /// What was at fault lately, over all operators: one record (R13).
 pub const CORRELATION: Table<(), Correlation> = Table::new([7, 12], "verification.correlation");
 

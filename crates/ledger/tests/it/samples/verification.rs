@@ -245,6 +245,7 @@ pub(super) fn records() -> Vec<[Sample; 2]> {
         record(&t::FAULT_OF, &receipt, &258),
         record(&t::CORRELATION, &(), &correlation),
         record(&t::DELIVERED, &(id, epoch(), 1), &content()),
+        record(&t::SEATS, &(alice, (id, epoch(), 1)), &()),
     ]
 }
 
