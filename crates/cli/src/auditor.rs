@@ -77,6 +77,7 @@ pub(crate) async fn run(command: Command, home: &Home, output: &Output) -> Resul
         rpc_url,
         listen: arguments.listen,
         engines: engines(home, &arguments.models)?,
+        fault: None,
     };
     let auditor: Auditor = operator::start_auditor(config).await?;
     let bond = Coin::whole(arguments.bond.into()).context("the bond is too large")?;

@@ -28,22 +28,42 @@ pub(crate) struct Arguments {
     /// Fetch nothing; serve what is here already.
     #[arg(long)]
     offline: bool,
-    /// Add an operator that does something wrong, ask it, and show how it is caught.
+    /// Add somebody who does something wrong, let a consumer ask, and show how it is caught.
     #[arg(long, value_enum, value_name = "FAULT")]
     liar: Option<Fault>,
 }
 
-/// What the further operator does wrong.
+/// What somebody does wrong.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Fault {
-    /// It runs another model than it says: a weight row is swapped.
+    /// An operator runs another model than it says: a weight row is swapped.
     Weights,
-    /// It says something else than it has computed.
+    /// An operator says something else than it has computed.
     Output,
-    /// It gives its first answer to everybody.
+    /// An operator gives its first answer to everybody.
     Lazy,
-    /// It serves, and answers no audit.
+    /// An operator serves, and answers no audit.
     Silent,
+    /// An auditor copies a trace root that an honest operator leaks: it is bait.
+    LeakedRoot,
+    /// An operator says something else than it has computed, and an auditor vouches for it.
+    ColludingAuditor,
+    /// An account challenges right receipts of honest operators, again and again.
+    GriefingChallenger,
+}
+
+impl From<Fault> for Liar {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Weights => Self::Weights,
+            Fault::Output => Self::Output,
+            Fault::Lazy => Self::Lazy,
+            Fault::Silent => Self::Silent,
+            Fault::LeakedRoot => Self::LeakedRoot,
+            Fault::ColludingAuditor => Self::ColludingAuditor,
+            Fault::GriefingChallenger => Self::GriefingChallenger,
+        }
+    }
 }
 
 /// Starts, says what to try, and waits for Ctrl-C.
@@ -56,13 +76,9 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
         listen: arguments.listen,
         rpc_listen: arguments.rpc_listen,
         offline: arguments.offline,
-        liar: arguments.liar.map(|fault| match fault {
-            Fault::Weights => Liar::Weights,
-            Fault::Output => Liar::Output,
-            Fault::Lazy => Liar::Lazy,
-            Fault::Silent => Liar::Silent,
-        }),
+        liar: arguments.liar.map(Liar::from),
     };
+    let liar = config.liar;
     let api_key = config.api_key.clone();
     let mut progress = Progress::new(output);
     let network = devnet::start(config, &mut |event| progress.show(event)).await?;
@@ -78,7 +94,7 @@ pub(crate) async fn run(arguments: Arguments, home: &Home, output: &Output) -> R
     let failed = tokio::select! {
         signal = tokio::signal::ctrl_c() => { signal?; false }
         () = network.stopped() => true,
-        never = hunt::run(&network, &connection, home, output), if network.liar().is_some() => {
+        never = hunt::run(&network, liar, &connection, home, output), if liar.is_some() => {
             match never? {}
         }
     };

@@ -66,6 +66,12 @@ pub enum Error {
         /// Why.
         source: operator::StartError,
     },
+    /// An auditor.
+    #[error("the auditor does not start: {source}")]
+    Auditor {
+        /// Why.
+        source: operator::StartError,
+    },
     /// The gateway.
     #[error("the gateway does not start: {0}")]
     Gateway(#[from] gateway::GatewayError),

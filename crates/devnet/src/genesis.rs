@@ -68,6 +68,7 @@ fn create(identities: &Identities, time: Millis) -> Result<Genesis, String> {
         funded(&identities.payer, PAYER_COIN, &[(&identities.session, SPEND_CAP)])?,
         funded(&identities.publisher, OWNER_COIN, &[])?,
         owner(&identities.liar)?,
+        funded(&identities.outsider, OWNER_COIN, &[(&identities.outsider_auditor, Credit::ZERO)])?,
     ];
     let mut operators = Vec::new();
     for keys in &identities.operators {

@@ -32,6 +32,10 @@ pub(crate) struct Identities {
     pub(crate) operators: Vec<OperatorKeys>,
     /// Of the operator that is started with a fault, if one is asked for.
     pub(crate) liar: OperatorKeys,
+    /// Cold: of the account beside all operators that a fault may need, as auditor or challenger.
+    pub(crate) outsider: SecretKey,
+    /// Hot: signs what its auditor found.
+    pub(crate) outsider_auditor: SecretKey,
 }
 
 impl Identities {
@@ -55,6 +59,8 @@ impl Identities {
             link: key("gateway-link")?,
             operators,
             liar,
+            outsider: key("outsider")?,
+            outsider_auditor: key("outsider-auditor")?,
         })
     }
 }

@@ -13,6 +13,7 @@ mod identities;
 mod liar;
 mod models;
 mod network;
+mod roles;
 
 pub use engine::Progress as PullProgress;
 pub use error::Error;

@@ -5,21 +5,21 @@
 //! Never here: what a role does.
 
 use crate::{
-    Error, OPERATORS, Served, genesis,
-    identities::{Identities, OperatorKeys, account},
-    liar::{self, Liar},
+    Error, Served, genesis,
+    identities::{Identities, account},
+    liar::Liar,
     models::{self, PRICE},
+    roles::{Place, Roles},
 };
 use chain::{Chain, ValidatorKeys};
 use client::{rpc::Rpc, transactions::Sender};
-use crypto::{ChainId, SecretKey};
+use crypto::{AccountId, ChainId, OperatorId, SecretKey};
 use engine::{
     Engine, EngineError,
     store::{Loaded, Store},
 };
 use gateway::{ApiKey, Funding, Gateway, HttpLimits, KnownModel};
-use ledger::{Call, staking};
-use operator::{Auditor, AuditorConfig, Operator, ServedModel, faults::Fault};
+use operator::ServedModel;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -34,10 +34,6 @@ const COIN_PER_PURCHASE: Coin = Coin::new(1_000 * NANO);
 const ALLOCATION: Credit = Credit::new(10 * NANO);
 /// What the API key may spend.
 const BUDGET: Credit = Credit::new(100_000 * NANO);
-/// What stands behind an auditor's findings.
-const AUDITOR_BOND: Coin = Coin::new(2_000 * NANO);
-/// Runs of one model at the same time, per box; they share passes.
-const AT_ONCE: usize = 4;
 /// Longest wait for the boxes to be ready.
 const READY_SECONDS: u64 = 60;
 /// Pause between looks whether they are.
@@ -58,7 +54,7 @@ pub struct Config {
     pub offline: bool,
     /// The API key that the gateway takes.
     pub api_key: String,
-    /// A further operator that does something wrong, to see it caught.
+    /// What further parties do wrong, to see it caught.
     pub liar: Option<Liar>,
 }
 
@@ -90,9 +86,7 @@ pub enum Event {
 pub struct Devnet {
     chain: Chain,
     gateway: Gateway,
-    operators: Vec<Operator>,
-    auditors: Vec<Auditor>,
-    liar: Option<crypto::OperatorId>,
+    roles: Roles,
     models: Vec<Served>,
     rpc_url: String,
 }
@@ -118,8 +112,14 @@ impl Devnet {
 
     /// The operator with a fault, if there is one.
     #[must_use]
-    pub const fn liar(&self) -> Option<crypto::OperatorId> {
-        self.liar
+    pub const fn liar(&self) -> Option<OperatorId> {
+        self.roles.liar
+    }
+
+    /// The account beside all operators with a fault, an auditor or a challenger, if there is one.
+    #[must_use]
+    pub const fn outsider(&self) -> Option<AccountId> {
+        self.roles.outsider
     }
 
     /// The models that answer.
@@ -135,12 +135,9 @@ impl Devnet {
 
     /// Stops every part, last started first, and waits until all is on disk.
     pub async fn shutdown(self) {
-        let Self { chain, gateway, operators, auditors, .. } = self;
+        let Self { chain, gateway, roles, .. } = self;
         gateway.shutdown().await;
-        drop(auditors);
-        for operator in operators {
-            operator.shutdown().await;
-        }
+        roles.shutdown().await;
         let ended = tokio::task::spawn_blocking(move || chain.shutdown()).await;
         if let Ok(Err(error)) = ended {
             tracing::error!(%error, "the chain had stopped before");
@@ -170,34 +167,23 @@ pub async fn start(config: Config, report: &mut dyn FnMut(Event)) -> Result<Devn
     let gateway = start_gateway(&config, &identities, &rpc_url, &loaded).await?;
     report(Event::Started { part: "gateway" });
     let models = engines(&loaded).await?;
-    let place = Place { config: &config, rpc_url: &rpc_url, gateway: &gateway };
-    let link = identities.link.public();
-    let mut operators = Vec::new();
-    let mut auditors = Vec::new();
-    for (index, keys) in (0..OPERATORS).zip(&identities.operators) {
-        operators.push(place.operator(index, keys, link, models.clone(), None).await?);
-        let auditor = place.auditor(index, keys, &models).await?;
-        let enlisted = auditor.enlist(&mut sender(&keys.owner), AUDITOR_BOND).await;
-        enlisted.map_err(|source| Error::Send { what: "enlist an auditor", source })?;
-        auditors.push(auditor);
-    }
-    let mut liar = None;
-    if let Some(kind) = config.liar {
-        let keys = &identities.liar;
-        register(&rpc, &mut sender(&keys.owner), keys).await?;
-        let (fault, models) = liar::make(kind, models)?;
-        let operator = place.operator(OPERATORS, keys, link, models, Some(fault)).await?;
-        liar = Some(operator.id());
-        operators.push(operator);
-    }
+    let place = Place {
+        config: &config,
+        identities: &identities,
+        rpc: &rpc,
+        rpc_url: &rpc_url,
+        chain: chain.chain_id(),
+        gateway: &gateway,
+    };
+    let roles = place.fill(models).await?;
     report(Event::Started { part: "operators and auditors" });
-    ready(&gateway, operators.len()).await?;
+    ready(&gateway, roles.boxes()).await?;
 
     let models = loaded
         .iter()
         .map(|Loaded { entry, .. }| Served { name: entry.name.clone(), test: entry.test })
         .collect();
-    Ok(Devnet { chain, gateway, operators, auditors, liar, models, rpc_url })
+    Ok(Devnet { chain, gateway, roles, models, rpc_url })
 }
 
 fn start_chain(config: &Config, identities: &Identities) -> Result<Chain, Error> {
@@ -258,70 +244,6 @@ async fn engines(loaded: &[Loaded]) -> Result<Vec<ServedModel>, Error> {
             .await
             .unwrap_or_else(|error| Err(EngineError::Pool { reason: error.to_string() }));
     Ok(engines?)
-}
-
-/// Where operators and auditors of a devnet find everybody.
-struct Place<'a> {
-    config: &'a Config,
-    rpc_url: &'a str,
-    gateway: &'a Gateway,
-}
-
-impl Place<'_> {
-    async fn operator(
-        &self,
-        index: u32,
-        keys: &OperatorKeys,
-        link: crypto::PublicKey,
-        models: Vec<ServedModel>,
-        fault: Option<Arc<dyn Fault>>,
-    ) -> Result<Operator, Error> {
-        let started = operator::start(operator::Config {
-            data_dir: self.config.data_dir.join(format!("operator-{index}")),
-            owner: account(&keys.owner),
-            index: 0,
-            box_key: keys.box_key.clone(),
-            rpc_url: self.rpc_url.to_owned(),
-            gateways: vec![operator::Gateway {
-                address: self.gateway.link_addr().to_string(),
-                key: link,
-            }],
-            models,
-            at_once: AT_ONCE,
-            queue: operator::Config::QUEUE,
-            credit_limit: operator::Config::CREDIT_LIMIT,
-            fault,
-        });
-        started.await.map_err(|source| Error::Operator { index, source })
-    }
-
-    async fn auditor(
-        &self,
-        index: u32,
-        keys: &OperatorKeys,
-        models: &[ServedModel],
-    ) -> Result<Auditor, Error> {
-        let started = operator::start_auditor(AuditorConfig {
-            data_dir: self.config.data_dir.join(format!("auditor-{index}")),
-            account: account(&keys.owner),
-            key: keys.auditor.clone(),
-            rpc_url: self.rpc_url.to_owned(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            engines: models.iter().map(|served| Arc::clone(&served.engine)).collect(),
-        });
-        started.await.map_err(|source| Error::Operator { index, source })
-    }
-}
-
-/// Registers the operator with the fault, as any newcomer does.
-async fn register(rpc: &Rpc, owner: &mut Sender, keys: &OperatorKeys) -> Result<(), Error> {
-    let id = crypto::OperatorId::derive(&account(&keys.owner), 0);
-    if rpc.record(&staking::OPERATORS, &id).await?.is_some() {
-        return Ok(());
-    }
-    let call = Call::Staking(staking::Tx::Register(genesis::registration(keys)));
-    let sent = owner.send(call).await;
-    sent.map(|_| ()).map_err(|source| Error::Send { what: "register an operator", source })
 }
 
 /// Waits until all boxes are connected.

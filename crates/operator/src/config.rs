@@ -7,7 +7,7 @@ use crate::{StartError, faults::Fault};
 use client::{lanes::CREDIT_LIMIT, wire};
 use crypto::{AccountId, PublicKey, SecretKey};
 use engine::Engine;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc};
 use units::Price;
 
 /// Gateways of one box.
@@ -41,6 +41,8 @@ pub struct Config {
     pub queue: usize,
     /// Unpaid receipts it puts up with per lane; 1 to [`wire::MAX_UNPAID`].
     pub credit_limit: usize,
+    /// Whether it audits others, and how: with the models that it serves, in its owner's name.
+    pub audit: Option<Auditing>,
     /// What it does wrong: nothing, but in devnets and tests of what catches it.
     pub fault: Option<Arc<dyn Fault>>,
 }
@@ -52,6 +54,15 @@ pub struct Gateway {
     pub address: String,
     /// The key it must prove.
     pub key: PublicKey,
+}
+
+/// How a box audits others. Its owner enlists it: see [`crate::Auditor::enlist`].
+#[derive(Debug, Clone)]
+pub struct Auditing {
+    /// Signs findings, as a session key of the owner, and proves the auditor to operators.
+    pub key: SecretKey,
+    /// Where operators bring it content; port 0 takes any free port.
+    pub listen: SocketAddr,
 }
 
 /// One model and its price.

@@ -32,7 +32,7 @@ mod runner;
 mod task;
 mod verification;
 
-pub use config::{Config, Gateway, MAX_AT_ONCE, MAX_GATEWAYS, MAX_QUEUE, ServedModel};
+pub use config::{Auditing, Config, Gateway, MAX_AT_ONCE, MAX_GATEWAYS, MAX_QUEUE, ServedModel};
 pub use error::StartError;
 pub use operator::{Operator, start};
 pub use verification::{

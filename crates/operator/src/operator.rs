@@ -13,7 +13,10 @@ use crate::{
     node::{Clock, MAX_ACTIVE, Node, Phase, Served},
     records::Records,
     runner::Runner,
-    verification::{defence, openings},
+    verification::{
+        auditor::{self, Auditor, AuditorConfig},
+        defence, openings,
+    },
 };
 use client::{follow::Follower, rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, ModelId, OperatorId};
@@ -54,6 +57,7 @@ pub struct Operator {
     /// What it owes to audits and disputes.
     duties: Vec<JoinHandle<()>>,
     gateways: Vec<JoinHandle<()>>,
+    auditor: Option<Auditor>,
 }
 
 /// Starts a box. Returns once it knows itself on the chain and its models are loaded; gateways
@@ -79,6 +83,7 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         let claimed = rpc.record(&LANES, &lane).await?.unwrap_or_default();
         lanes.allocations.claimed(&lane, claimed);
     }
+    let auditor = audit(&config).await?;
     let asks = Asks { chain, operator, key_epoch };
     let sender = Sender::new(rpc.clone(), chain, config.owner, config.box_key.clone());
     let node = Arc::new(Node {
@@ -109,7 +114,7 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
     }
     let dial = |gateway| tokio::spawn(dial::run(Arc::clone(&node), dialer.clone(), gateway));
     let gateways = config.gateways.into_iter().map(dial).collect();
-    Ok(Operator { node, claims, duties, gateways })
+    Ok(Operator { node, claims, duties, gateways, auditor })
 }
 
 /// The number of the box key, if the chain knows it as the current one.
@@ -188,11 +193,32 @@ async fn serve(
     Ok(models)
 }
 
+/// Starts the box's auditor, if it is to have one. Its fault is the box's.
+async fn audit(config: &Config) -> Result<Option<Auditor>, StartError> {
+    let Some(auditing) = &config.audit else { return Ok(None) };
+    let started = auditor::start(AuditorConfig {
+        data_dir: config.data_dir.clone(),
+        account: config.owner,
+        key: auditing.key.clone(),
+        rpc_url: config.rpc_url.clone(),
+        listen: auditing.listen,
+        engines: config.models.iter().map(|served| Arc::clone(&served.engine)).collect(),
+        fault: config.fault.clone(),
+    });
+    started.await.map(Some)
+}
+
 impl Operator {
     /// Who it is on the chain.
     #[must_use]
     pub fn id(&self) -> OperatorId {
         self.node.operator
+    }
+
+    /// Its auditor, if it audits others.
+    #[must_use]
+    pub const fn auditor(&self) -> Option<&Auditor> {
+        self.auditor.as_ref()
     }
 
     /// Stops: takes nothing new, lets running tasks end, and closes the records, so that the
@@ -211,6 +237,9 @@ impl Operator {
         // A claim on its way is found on the ledger after the next start.
         self.claims.abort();
         self.duties.iter().for_each(JoinHandle::abort);
+        if let Some(auditor) = self.auditor.take() {
+            auditor.shutdown().await;
+        }
         let gateways = std::mem::take(&mut self.gateways);
         let aborts: Vec<_> = gateways.iter().map(JoinHandle::abort_handle).collect();
         let ended = async {

@@ -132,6 +132,9 @@ async fn answer(
             return Err(refusal);
         }
     };
+    if let Some(fault) = &node.fault {
+        fault.signed(&receipt.message, &run);
+    }
     let number = task.task;
     let rest = rest(origin, number, progress, &run.output).await;
     let (answered, opening) = record(origin, task, receipt, run);

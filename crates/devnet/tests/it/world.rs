@@ -3,12 +3,13 @@
 //! Rules: waits are bounded, and a wait that runs out is a failure of the test.
 
 use client::rpc::Rpc;
-use crypto::OperatorId;
+use crypto::{AccountId, OperatorId};
 use devnet::{Config, Devnet, Liar};
 use ledger::Event;
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -24,6 +25,8 @@ const API_KEY: &str = "sk-test";
 pub(crate) struct World {
     pub(crate) network: Devnet,
     pub(crate) rpc: Rpc,
+    /// Questions of the consumer that were answered.
+    answered: AtomicU64,
     _folder: TempDir,
 }
 
@@ -42,11 +45,19 @@ impl World {
         };
         let network = devnet::start(config, &mut |_| {}).await.unwrap();
         let rpc = Rpc::new(network.rpc_url()).unwrap();
-        Self { network, rpc, _folder: folder }
+        Self { network, rpc, answered: AtomicU64::new(0), _folder: folder }
     }
 
     pub(crate) fn liar(&self) -> OperatorId {
         self.network.liar().unwrap()
+    }
+
+    pub(crate) fn outsider(&self) -> AccountId {
+        self.network.outsider().unwrap()
+    }
+
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Asks for embeddings, twice a second, for ever.
@@ -57,6 +68,7 @@ impl World {
             let status = tokio::task::spawn_blocking(move || post(&url, "/embeddings", &body));
             let status = status.await.unwrap();
             assert!([200, 429, 503].contains(&status), "{status}");
+            self.answered.fetch_add(u64::from(status == 200), Ordering::Relaxed);
             sleep(Duration::from_millis(500)).await;
         }
     }

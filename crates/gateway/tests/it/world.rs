@@ -262,6 +262,7 @@ impl World {
             at_once: 1,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,
+            audit: None,
             fault,
         };
         let before = self.gateway().operators();

@@ -1,24 +1,33 @@
-//! Faults that a box can be given: what networks fear, for seeing it caught.
+//! Faults that a party can be given: what networks fear, for seeing it caught.
 //!
-//! Rules: one file per fault, named after it; a box has at most one, and only if its settings say
-//! so; a fault changes what the box does and nothing of how others see it.
+//! Rules: one file per fault, named after it; a party has at most one, and only if its settings
+//! say so; a fault changes what the party does and nothing of how others see it; what several do
+//! in league is one fault that they share.
 //! Never here: what catches it.
 
+mod colluding_auditor;
+mod griefing_challenger;
 mod lazy;
+mod leaked_root;
+mod leaks;
 mod output;
 mod silent;
 mod weights;
 
+pub use colluding_auditor::ColludingAuditor;
+pub use griefing_challenger::GriefingChallenger;
 pub use lazy::Lazy;
+pub use leaked_root::LeakedRoot;
 pub use output::FlippedOutput;
 pub use silent::Silent;
 pub use weights::SwappedWeights;
 
 use core::fmt::Debug;
 use crypto::ModelId;
+use ledger::{disputes::schema::Finding, payments::schema::Receipt};
 use model::Run;
 
-/// What a box does otherwise than an honest one. Every method's default is honest.
+/// What a box or an auditor does otherwise than an honest one. Every method's default is honest.
 pub trait Fault: Debug + Send + Sync {
     /// Under which name it serves a model that it has loaded.
     fn poses_as(&self, model: ModelId) -> ModelId {
@@ -34,6 +43,17 @@ pub trait Fault: Debug + Send + Sync {
     /// What it says instead of what it has computed.
     fn altered(&self, run: Run) -> Run {
         run
+    }
+
+    /// What it tells others of a receipt that it has signed, and of the run behind it.
+    fn signed(&self, receipt: &Receipt, run: &Run) {
+        let _ = (receipt, run);
+    }
+
+    /// What it finds, as an auditor, without running the model.
+    fn copied(&self, receipt: &Receipt) -> Option<Finding> {
+        let _ = receipt;
+        None
     }
 
     /// Whether it opens drawn receipts, shows its trace and plays disputes.

@@ -175,6 +175,7 @@ impl World {
             at_once: 1,
             queue: Config::QUEUE,
             credit_limit: Config::CREDIT_LIMIT,
+            audit: None,
             fault: None,
         }
     }
