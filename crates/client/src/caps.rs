@@ -1,7 +1,9 @@
 //! What an operator may still serve: the ledger's value cap, computed by the ledger's own code from
 //! records read from a node.
 //!
-//! Never here: a rule of its own.
+//! Rules: a claim above the cap would be refused, so work that is claimed and not verified, what
+//! was ordered since and the next task together stay below it.
+//! Never here: a formula of its own.
 
 use crate::rpc::{Rpc, RpcError};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -16,7 +18,51 @@ use ledger::{
     verification::{Cap, STANDINGS, value_cap},
 };
 use std::{collections::BTreeMap, ops::Bound};
-use units::Millis;
+use units::{Credit, Millis};
+
+/// What an operator had left under its cap when that was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Under the cap; `None` where this network has no audits.
+    left: Option<Credit>,
+    /// Of the fees that the reader counts, what was claimed by then.
+    claimed: Credit,
+}
+
+impl Room {
+    /// Reads what is left. `claimed` is what the ledger had claimed, of the fees that the reader
+    /// counts, before: a claim that comes in between then counts twice, and not as none.
+    ///
+    /// # Errors
+    /// [`RpcError`].
+    pub async fn read(
+        rpc: &Rpc,
+        params: &Params,
+        operator: &OperatorId,
+        clock: Millis,
+        claimed: Credit,
+    ) -> Result<Self, RpcError> {
+        let cap = cap(rpc, params, operator, clock).await?;
+        let left = cap.and_then(|cap| {
+            let barred = cap.tombstoned || cap.jailed_until > clock;
+            let left = cap.value?.saturating_sub(cap.unverified);
+            Some(if barred { Credit::ZERO } else { left })
+        });
+        Ok(Self { left, claimed })
+    }
+
+    /// Whether a task that costs at most `most` fits beside all fees so far and all that running
+    /// tasks can cost; else what is left under the cap for all that is not claimed.
+    ///
+    /// # Errors
+    /// What is left.
+    pub fn admits(&self, ordered: Credit, most: Credit) -> Result<(), Credit> {
+        let Some(left) = self.left else { return Ok(()) };
+        let unclaimed = ordered.saturating_sub(self.claimed);
+        let fits = unclaimed.checked_add(most).is_ok_and(|sum| sum <= left);
+        if fits { Ok(()) } else { Err(left) }
+    }
+}
 
 /// The cap of an operator; `None` if it is not registered.
 ///

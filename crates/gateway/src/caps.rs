@@ -1,14 +1,12 @@
 //! What each box may still serve under the ledger's value cap.
 //!
-//! Rules: work that is claimed and not verified, what this gateway has ordered since, and the next
-//! task together stay below the cap; a box whose cap is not known yet, or whose network has no
-//! audits, gets tasks. A claim above the cap would be refused, so work beyond it would be unpaid
-//! and unchecked.
-//! Never here: the formula; it is the ledger's.
+//! Rules: a box whose cap is not known yet, or whose network has no audits, gets tasks. Work beyond
+//! the cap would be unpaid and unchecked.
+//! Never here: the formula, and what must fit; that is `client::caps`.
 
 use crate::{lanes::Lanes, router::Router};
 use client::{
-    caps,
+    caps::Room,
     follow::Follower,
     rpc::{Rpc, RpcError},
 };
@@ -22,19 +20,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use units::{Credit, Millis};
+use units::Credit;
 
 /// How old a cap gets before it is read again.
 const PERIOD: Duration = Duration::from_secs(5);
-
-/// What a box had left when its cap was read.
-#[derive(Debug, Clone, Copy)]
-struct Room {
-    /// Under the cap; `None` where this network has no audits.
-    left: Option<Credit>,
-    /// Of this gateway's orders, what was claimed by then.
-    claimed: Credit,
-}
 
 /// The caps of the boxes that are connected.
 #[derive(Debug)]
@@ -64,11 +53,8 @@ impl Caps {
 
     /// Whether a box may take a task that costs at most so much.
     pub(crate) fn admits(&self, operator: OperatorId, most: Credit) -> bool {
-        let Some(Room { left: Some(left), claimed }) = self.rooms().get(&operator).copied() else {
-            return true;
-        };
-        let ordered = self.lanes.committed(&operator).saturating_sub(claimed);
-        ordered.get().saturating_add(most.get()) <= left.get()
+        let Some(room) = self.rooms().get(&operator).copied() else { return true };
+        room.admits(self.lanes.committed(&operator), most).is_ok()
     }
 
     /// Reads the caps of all boxes every few seconds, for ever.
@@ -89,18 +75,12 @@ impl Caps {
     }
 
     async fn read(&self, operator: OperatorId) -> Result<Room, RpcError> {
-        let clock: Millis = self.follower.seen().clock;
-        let cap = caps::cap(&self.rpc, &self.params, &operator, clock).await?;
-        let left = cap.and_then(|cap| {
-            let barred = cap.tombstoned || cap.jailed_until > clock;
-            let left = cap.value?.saturating_sub(cap.unverified);
-            Some(if barred { Credit::ZERO } else { left })
-        });
         let mut claimed = 0_u128;
         for lane in self.lanes.ids(&operator) {
             let record: Option<Lane> = self.rpc.record(&LANES, &lane).await?;
             claimed = claimed.saturating_add(record.map_or(0, |lane| lane.cumulative.get()));
         }
-        Ok(Room { left, claimed: Credit::new(claimed) })
+        let clock = self.follower.seen().clock;
+        Room::read(&self.rpc, &self.params, &operator, clock, Credit::new(claimed)).await
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Rules: the sum of what the lanes of one allocation have outstanding (receipts not yet
 //! claimed, and the most that running tasks can cost) never exceeds what the allocation has
-//! left; an allocation must live long enough to be claimed. Limits and expiries only grow on
+//! left; an allocation must live long enough to be claimed; a task that the operator's value cap
+//! leaves no room for is refused. Limits and expiries only grow on
 //! the chain and only our own claims cash, so a record that was seen holds until it falls
 //! short; a node that cannot be reached stops nobody before that.
 //! Never here: vouchers, signatures.
 
 use client::{
+    caps::Room,
     rpc::Rpc,
     wire::{Refusal, RefusalCode},
 };
@@ -43,6 +45,11 @@ struct Use {
 }
 
 impl Use {
+    /// All fees so far, and the most that may come.
+    fn ordered(&self) -> Credit {
+        self.cumulative.checked_add(self.running).unwrap_or(Credit::MAX)
+    }
+
     /// What is not claimed yet.
     fn outstanding(&self) -> Credit {
         let unclaimed = self.cumulative.saturating_sub(self.claimed.cumulative);
@@ -61,6 +68,10 @@ struct Known {
 struct Book {
     known: BTreeMap<AllocationKey, Known>,
     uses: BTreeMap<LaneId, Use>,
+    /// What all lanes have ordered.
+    ordered: Credit,
+    /// Under the value cap, when it was last read.
+    room: Option<Room>,
 }
 
 /// What a voucher shall cover.
@@ -90,8 +101,9 @@ impl Allocations {
     /// Holds `voucher` against its allocation and puts the need down, or says why not.
     pub(crate) async fn cover(&self, voucher: &Voucher, need: Need) -> Result<(), Refusal> {
         let key = (voucher.payer, voucher.allocation);
-        if self.try_cover(voucher, need).is_ok() {
-            return Ok(());
+        match self.try_cover(voucher, need) {
+            Err(refusal) if refusal.code != RefusalCode::ValueCap => {}
+            decided => return decided,
         }
         if !self.may_look(key) {
             // Another task may have looked since: what counts is what is known now.
@@ -140,8 +152,20 @@ impl Allocations {
             let what = format!("{sum} would be outstanding, the allocation has {left} left");
             return Err(refusal(&what));
         }
-        book.uses.insert(lane, wanted);
+        book.fits(&lane, &wanted)?;
+        book.set(lane, wanted);
         Ok(())
+    }
+
+    /// Takes what is left under the value cap.
+    pub(crate) fn limit(&self, room: Room) {
+        self.book().room = Some(room);
+    }
+
+    /// What the chain has paid for over all lanes, as far as is known.
+    pub(crate) fn claimed_in_all(&self) -> Credit {
+        let book = self.book();
+        Credit::total(book.uses.values().map(|held| held.claimed.cumulative)).unwrap_or(Credit::MAX)
     }
 
     fn may_look(&self, key: AllocationKey) -> bool {
@@ -173,7 +197,7 @@ impl Allocations {
     pub(crate) fn restore(&self, lane: LaneId, allocation: u64, cumulative: Credit) {
         let mut book = self.book();
         let claimed = Claimed::default();
-        book.uses.insert(lane, Use { allocation, claimed, cumulative, running: Credit::ZERO });
+        book.set(lane, Use { allocation, claimed, cumulative, running: Credit::ZERO });
     }
 
     /// Takes what the chain has paid a lane for; it only grows.
@@ -192,15 +216,17 @@ impl Allocations {
 
     /// A task has ended; the lane's fees are now `cumulative`.
     pub(crate) fn ended(&self, lane: &LaneId, cumulative: Credit) {
-        if let Some(held) = self.book().uses.get_mut(lane) {
-            held.cumulative = cumulative;
-            held.running = Credit::ZERO;
+        let mut book = self.book();
+        if let Some(held) = book.uses.get(lane).copied() {
+            book.set(*lane, Use { cumulative, running: Credit::ZERO, ..held });
         }
     }
 
     /// A lane that was never used.
     pub(crate) fn forget(&self, lane: &LaneId) {
-        self.book().uses.remove(lane);
+        let mut book = self.book();
+        let gone = book.uses.remove(lane).map_or(Credit::ZERO, |held| held.ordered());
+        book.ordered = book.ordered.saturating_sub(gone);
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -209,6 +235,29 @@ impl Allocations {
 }
 
 impl Book {
+    /// Puts down what a lane has outstanding.
+    fn set(&mut self, lane: LaneId, held: Use) {
+        let before = self.uses.insert(lane, held).map_or(Credit::ZERO, |held| held.ordered());
+        let others = self.ordered.saturating_sub(before);
+        self.ordered = others.checked_add(held.ordered()).unwrap_or(Credit::MAX);
+    }
+
+    /// Whether the value cap leaves room for the task that a lane is to run.
+    fn fits(&self, lane: &LaneId, wanted: &Use) -> Result<(), Refusal> {
+        let Some(room) = self.room.filter(|_| !wanted.running.is_zero()) else { return Ok(()) };
+        let before = self.uses.get(lane).map_or(Credit::ZERO, Use::ordered);
+        let others = self.ordered.saturating_sub(before);
+        let ordered = others.checked_add(wanted.cumulative).unwrap_or(Credit::MAX);
+        room.admits(ordered, wanted.running).map_err(|left| {
+            let most = wanted.running;
+            let what = format!(
+                "the value cap leaves {left} for all that is not claimed yet, and this task may \
+                 cost {most}; ask another box, or again once audits have passed"
+            );
+            Refusal::new(RefusalCode::ValueCap, what)
+        })
+    }
+
     /// What the other lanes of an allocation have outstanding.
     fn others(&self, lane: &LaneId, allocation: u64) -> Credit {
         let first = LaneId { index: 0, ..*lane };

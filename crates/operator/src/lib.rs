@@ -17,6 +17,7 @@
 
 mod admission;
 mod allocations;
+mod caps;
 mod claims;
 mod config;
 mod connection;

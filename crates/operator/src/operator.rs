@@ -8,7 +8,7 @@
 use crate::{
     Config, StartError,
     allocations::Allocations,
-    claims, dial,
+    caps, claims, dial,
     lanes::Lanes,
     node::{Clock, MAX_ACTIVE, Node, Phase, Served},
     records::Records,
@@ -18,7 +18,7 @@ use crate::{
         defence, openings,
     },
 };
-use client::{follow::Follower, rpc::Rpc, transactions::Sender};
+use client::{caps::Room, follow::Follower, rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, ModelId, OperatorId};
 use ledger::{
     Call,
@@ -54,7 +54,7 @@ const RECORDS: &str = "operator.redb";
 pub struct Operator {
     node: Arc<Node>,
     claims: JoinHandle<()>,
-    /// What it owes to audits and disputes.
+    /// What it owes to audits and disputes, and the look at its value cap.
     duties: Vec<JoinHandle<()>>,
     gateways: Vec<JoinHandle<()>>,
     auditor: Option<Auditor>,
@@ -83,6 +83,8 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         let claimed = rpc.record(&LANES, &lane).await?.unwrap_or_default();
         lanes.allocations.claimed(&lane, claimed);
     }
+    let (clock, claimed) = (follower.seen().clock, lanes.allocations.claimed_in_all());
+    lanes.allocations.limit(Room::read(&rpc, &params, &operator, clock, claimed).await?);
     let auditor = audit(&config).await?;
     let asks = Asks { chain, operator, key_epoch };
     let sender = Sender::new(rpc.clone(), chain, config.owner, config.box_key.clone());
@@ -107,7 +109,7 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
     profile(&node).await;
     let dialer = TlsDialer::new(&node.key, Limits::default())?;
     let claims = tokio::spawn(claims::run(Arc::clone(&node)));
-    let mut duties = Vec::new();
+    let mut duties = vec![tokio::spawn(caps::run(Arc::clone(&node), params))];
     if node.fault.as_ref().is_none_or(|fault| fault.answers()) {
         duties.push(tokio::spawn(openings::run(Arc::clone(&node), dialer.clone())));
         duties.push(tokio::spawn(defence::run(Arc::clone(&node))));

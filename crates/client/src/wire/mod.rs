@@ -222,6 +222,8 @@ pub enum RefusalCode {
     Identity = 11,
     /// 12: The payer cancelled before the first token.
     Cancelled = 12,
+    /// 14: The box has as much unverified work as the ledger lets it claim; another may have room.
+    ValueCap = 14,
 }
 
 impl Refusal {

@@ -91,7 +91,7 @@ fn published(name: &str, model: &Model) -> GenesisModel {
     }
 }
 
-fn genesis() -> Genesis {
+fn genesis(params: Params) -> Genesis {
     let session = |role: &str| GenesisSession {
         key: key(role).public(),
         fee_cap: Coin::whole(100).unwrap(),
@@ -124,7 +124,7 @@ fn genesis() -> Genesis {
         operators: List::new(vec![operator("owner", "box"), operator("rival", "rival-box")])
             .unwrap(),
         models: List::new(vec![published("chat", &chat()), published("embed", &embed())]).unwrap(),
-        params: params(),
+        params,
     }
 }
 
@@ -138,10 +138,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(params()).await
+    }
+
+    pub(crate) async fn with(params: Params) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = chain::Config {
             dir: folder.path().join("chain"),
-            genesis: genesis(),
+            genesis: genesis(params),
             keys: ValidatorKeys::from_secrets([7; 32], [8; 32]),
             rpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
