@@ -9,10 +9,11 @@ use crate::{
     output::{Failure, Output},
 };
 use client::rpc::Rpc;
-use crypto::{AccountId, Digest};
+use crypto::{AccountId, Digest, OperatorId};
 use devnet::{Devnet, Liar};
 use ledger::{
-    disputes::{self, Backer, Party},
+    disputes::{self, Backer, Party, Verdict},
+    payments::schema::Receipt,
     verification::{self, Outcome},
 };
 use serde_json::json;
@@ -37,6 +38,7 @@ pub(crate) async fn run(
     if let Some(liar) = liar {
         output.note(&format!("\n{}; a consumer asks once a second …", beginning(network, liar)));
     }
+    let story = Story { outsider: network.outsider(), ..Story::default() };
     let flags = GatewayFlags {
         base_url: Some(connection.base_url.clone()),
         api_key: Some(connection.api_key.clone()),
@@ -46,7 +48,7 @@ pub(crate) async fn run(
     let model = model.or_else(|| connection.models.first().cloned()).unwrap_or_default();
     tokio::select! {
         never = ask(&api, &model) => match never {},
-        never = watch(network, output) => never,
+        never = watch(network.rpc_url(), story, output) => never,
     }
 }
 
@@ -80,9 +82,13 @@ async fn ask(api: &Api, model: &str) -> Infallible {
     }
 }
 
-async fn watch(network: &Devnet, output: &Output) -> Result<Infallible, Failure> {
-    let rpc = Rpc::new(network.rpc_url())?;
-    let mut story = Story { outsider: network.outsider(), bonds: BTreeMap::new() };
+/// Shows what the chain says from here on, as far as it belongs to the story.
+pub(crate) async fn watch(
+    rpc_url: &str,
+    mut story: Story,
+    output: &Output,
+) -> Result<Infallible, Failure> {
+    let rpc = Rpc::new(rpc_url)?;
     let mut next = rpc.status().await?.height;
     loop {
         let Ok(mut events) = rpc.events(next).await else {
@@ -98,8 +104,11 @@ async fn watch(network: &Devnet, output: &Output) -> Result<Infallible, Failure>
     }
 }
 
-/// What has been told so far, as far as the rest depends on it.
-struct Story {
+/// What is told, and what has been told so far, as far as the rest depends on it.
+#[derive(Default)]
+pub(crate) struct Story {
+    /// The one receipt that it is about, and its operator; without one, it is about all.
+    receipt: Option<(Digest, OperatorId)>,
     /// Whose part in audits is told too.
     outsider: Option<AccountId>,
     /// Bonds behind open lines.
@@ -107,9 +116,34 @@ struct Story {
 }
 
 impl Story {
+    /// Of the disputes of one receipt.
+    pub(crate) fn of(receipt: &Receipt) -> Self {
+        Self { receipt: Some((receipt.hash(), receipt.operator)), ..Self::default() }
+    }
+
+    /// Whether an event belongs to the story.
+    fn has(&self, event: &ledger::Event) -> bool {
+        use disputes::Event as Dispute;
+        let Some((own, own_operator)) = self.receipt else { return true };
+        match event {
+            ledger::Event::Disputes(
+                Dispute::Challenged { receipt, .. }
+                | Dispute::Moved { receipt, .. }
+                | Dispute::Forked { receipt, .. }
+                | Dispute::Closed { receipt, .. }
+                | Dispute::Decided(Verdict { receipt, .. }),
+            ) => *receipt == own,
+            ledger::Event::Verification(verification::Event::Slashed { operator, .. }) => {
+                *operator == own_operator
+            }
+            _ => false,
+        }
+    }
+
     /// What people are told of an event, if it has to do with the hunt.
     fn told(&mut self, event: &ledger::Event) -> Option<String> {
         match event {
+            event if !self.has(event) => None,
             ledger::Event::Verification(event) => self.audit(event),
             ledger::Event::Disputes(event) => self.dispute(event),
             ledger::Event::Payments(ledger::payments::Event::ClaimVoid {
@@ -178,7 +212,10 @@ impl Story {
                     Party::Defender => String::new(),
                     Party::Challenger => lost(&backers),
                 };
-                format!("dispute of receipt {}: the {:?} loses{lost}", verdict.receipt, verdict.loser)
+                format!(
+                    "dispute of receipt {}: the {:?} loses{lost}",
+                    verdict.receipt, verdict.loser
+                )
             }
             Dispute::Closed { receipt, line, .. } => {
                 self.bonds.remove(&(*receipt, *line));

@@ -8,6 +8,7 @@
 
 mod api;
 mod auditor;
+mod challenge;
 mod chat;
 mod devnet;
 mod embed;
@@ -53,7 +54,7 @@ enum Command {
     Chat(chat::Arguments),
     /// Turn text into an embedding.
     Embed(embed::Arguments),
-    /// Fetch the evidence behind an answer, or check it.
+    /// Fetch the evidence behind an answer, check it, or challenge it.
     #[command(subcommand)]
     Receipt(receipt::Command),
     /// Run a model on this machine, without any network.

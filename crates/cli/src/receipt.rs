@@ -1,10 +1,11 @@
-//! `selvedge receipt`: fetches the evidence behind an answer, and checks it.
+//! `selvedge receipt`: fetches the evidence behind an answer, checks it, or challenges it.
 //!
 //! Rules: a check needs no network; it says which level was reached and what stands behind each
 //! statement, and ends with exit code 3 if anything is false. Never here: the checks themselves.
 
 use crate::{
     api::Api,
+    challenge,
     home::{GatewayFlags, Home, read, write},
     output::{Failure, Output},
 };
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Check a bundle, offline, against your own prompt and answer.
     Verify(Verify),
+    /// Run a bundle's receipt again and, if it is wrong, prove that to the ledger.
+    Challenge(challenge::Arguments),
 }
 
 /// Of `selvedge receipt get`.
@@ -99,6 +102,7 @@ pub(crate) async fn run(command: Command, home: &Home, output: &Output) -> Resul
     match command {
         Command::Get(arguments) => get(arguments, home, output).await,
         Command::Verify(arguments) => verify(arguments, home, output).await,
+        Command::Challenge(arguments) => challenge::run(arguments, home, output).await,
     }
 }
 

@@ -39,6 +39,10 @@ fn a_paid_answer_is_verified_offline_and_survives_a_restart() {
     assert_eq!(code, 0, "{explained}");
     assert_eq!(explained["receipts"][0]["claim"]["audit"], "passed", "{explained}");
 
+    let last = ["receipt", "verify", "--from", saved_text, "--wait", "final"];
+    let (code, report) = json(home, &last);
+    assert_eq!((code, report["level"].as_str()), (0, Some("final")), "{report}");
+
     let height = network.query(&["status"])["height"].as_u64().unwrap();
     network.interrupt();
     forgeries_fail_offline(home, &saved);

@@ -1,4 +1,5 @@
-//! Verified work: an auditor of one's own, a liar, and what `explain` says of both.
+//! Verified work: an auditor of one's own, a liar, a consumer that goes to the ledger, and what
+//! `explain` says.
 
 use crate::network::{Network, json, selvedge};
 use serde_json::{Value, json as object};
@@ -61,5 +62,35 @@ fn a_liar_is_slashed_and_the_reason_is_shown() {
     let fault = &fault["faults"][0]["fault"];
     assert_eq!(fault["cause"], "not_opened", "{fault}");
     assert_ne!(fault["spread"]["taken"], "0", "{fault}");
+    network.interrupt();
+}
+
+#[test]
+fn a_consumer_with_a_bundle_proves_to_the_ledger_what_a_liar_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let network = Network::start_with(home, &["--liar", "output"]);
+    let (keys, bundle) = (home.join("devnet/keys"), home.join("bundle.json"));
+    let (keys, bundle) = (keys.to_str().unwrap(), bundle.to_str().unwrap());
+    let challenge = ["receipt", "challenge", bundle, "--key", "publisher", "--keys", keys];
+    let mut number = 0;
+    let ended = network.wait_for("a wrong answer", |network| {
+        number += 1;
+        let body = object!({ "model": "tiny-test-embed", "input": format!("right? {number}") });
+        let receipt = network.post("/embeddings", &body)?.receipt?;
+        let (code, _) = json(home, &["receipt", "get", &receipt, "--output", bundle]);
+        assert_eq!(code, 0);
+        let (code, ended) = json(home, &challenge);
+        // Nothing is sent for a right one; a wrong one may have been proven by somebody else.
+        (code == 0 && ended["ended"] != "right").then_some(ended)
+    });
+    assert_eq!(ended["ended"], "won", "{ended}");
+    assert_eq!(ended["cause"], "wrong_output", "{ended}");
+    let fault = network.wait_for("a slash", |_| {
+        let operator = ended["operator"].as_str()?;
+        let (code, slash) = json(home, &["explain", "slash", operator]);
+        (code == 0).then_some(slash)
+    });
+    assert_ne!(fault["faults"][0]["fault"]["spread"]["taken"], "0", "{fault}");
     network.interrupt();
 }
