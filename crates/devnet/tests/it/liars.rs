@@ -132,7 +132,7 @@ async fn whoever_copies_a_leaked_root_loses_what_stands_behind_it_and_the_operat
 async fn an_auditor_in_league_does_not_save_a_liar() {
     let world = World::new(Some(Liar::ColludingAuditor)).await;
     let (liar, ally) = (world.liar(), world.outsider());
-    let mut vouched = BTreeSet::new();
+    let (mut vouched, mut doubted) = (BTreeSet::new(), BTreeSet::new());
     let mut convicted = None;
     world
         .watch(|event| {
@@ -146,22 +146,23 @@ async fn an_auditor_in_league_does_not_save_a_liar() {
                 }) if *operator == liar && *auditor == ally => {
                     vouched.insert((*epoch, *point));
                 }
-                Event::Disputes(disputes::Event::Challenged { operator, backer, .. }) => {
-                    assert_eq!(*operator, liar, "an honest operator is challenged");
-                    assert_ne!(backer.account, ally);
-                }
-                Event::Verification(verification::Event::Slashed {
-                    operator,
-                    cause,
-                    evidence,
+                Event::Verification(verification::Event::Mismatch {
+                    epoch,
+                    point,
+                    auditor,
                     ..
                 }) => {
+                    assert_ne!(*auditor, ally);
+                    doubted.extend(vouched.get(&(*epoch, *point)).copied());
+                }
+                // A conflict of two answers convicts it too; that is not looked for here.
+                Event::Verification(verification::Event::Slashed {
+                    operator, evidence, ..
+                }) => {
                     assert_eq!(*operator, liar, "an honest operator is slashed");
-                    assert_eq!(*cause, Cause::Disputed(disputes::Cause::WrongOutput));
-                    let Evidence::Point { epoch, point } = *evidence else {
-                        panic!("{evidence:?}")
-                    };
-                    convicted = Some((epoch, point)).filter(|point| vouched.contains(point));
+                    if let Evidence::Point { epoch, point } = *evidence {
+                        convicted = Some((epoch, point)).filter(|point| doubted.contains(point));
+                    }
                 }
                 _ => {}
             }
