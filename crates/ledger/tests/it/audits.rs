@@ -9,14 +9,14 @@ use crate::{
     random::{Random, seed_from_env},
     testing::{
         account, coins,
-        network::{Claimed, Network, audited, call, salt_of},
+        network::{Claimed, Network, audited, call, copies, salt_of},
         operator_of, toy,
         toy::ToyRun,
     },
 };
 use crypto::OperatorId;
 use ledger::{
-    Call, Params, Read, Status, accounts,
+    Call, Params, Read, Status, accounts, disputes,
     disputes::moves::Finding,
     staking, tables, verification,
     verification::{Grade, Phase, Tx},
@@ -479,6 +479,44 @@ fn an_auditor_that_copies_loses_by_one_bait_what_many_audits_pay() {
     assert!(lost > 18 * pay, "{lost} for {pay}");
     assert_eq!(network.bond(operator_of("olga", 0)), coins(1_000));
     assert!(network.world.state.scan(&tables::LINES, &(), 1).unwrap().is_empty());
+}
+
+/// C16: an operator that wants its bond back sooner signs a wrong answer to a payer of its own and
+/// has it challenged by an accomplice. Of what is slashed less than half comes back to the three.
+#[test]
+fn a_ring_that_challenges_itself_loses_more_than_half_of_what_is_slashed() {
+    for fakes in [1, 20] {
+        let mut network = Network::new(audited());
+        let mut lie = network.right();
+        lie.tokens[1] = 500;
+        let claimed = network.serve("olga", &copies(&lie, fakes));
+        let olga = operator_of("olga", 0);
+        let ring = |network: &Network| {
+            let own = [network.world.balance("olga"), network.bond(olga)];
+            let all =
+                [own[0], own[1], network.world.balance("bob"), network.world.balance("gateway")];
+            Coin::total(all).unwrap().get()
+        };
+        let before = ring(&network);
+        let finding = network.right().finding();
+        for index in 0..fakes {
+            let mut subject = Box::new(claimed.opening(index).subject());
+            subject.claimed = None; // It is challenged before any claim.
+            let challenge = disputes::Tx::Challenge { subject, finding };
+            network.world.done("bob", Call::Disputes(challenge));
+        }
+        // Olga says nothing: her clock runs out, and the bonds of her accomplice come back.
+        network.world.wait(120_000);
+        let faults = network.faults(olga);
+        assert!(!faults.is_empty());
+        let taken = faults.iter().fold(0, |sum, fault| sum + fault.spread.taken.get());
+        let reported = faults.iter().filter(|fault| fault.reporter == Some(account("bob"))).count();
+        assert_eq!(reported, faults.len(), "the accomplice is the reporter");
+        let lost = before - ring(&network);
+        let share = lost as f64 / taken as f64;
+        eprintln!("{fakes} challenges of itself: {share:.3} of what was slashed is lost");
+        assert!(share > 0.5, "{share}");
+    }
 }
 
 /// C12: what becomes of so many honest operators in a year in which a flipped bit is found in their

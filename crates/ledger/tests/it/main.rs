@@ -15,4 +15,5 @@ mod machine;
 mod random;
 mod replay;
 mod samples;
+mod storms;
 mod twin;
