@@ -14,8 +14,10 @@ use crate::{
     records::Records,
     runner::Runner,
     verification::{
+        self,
         auditor::{self, Auditor, AuditorConfig},
-        defence, openings,
+        defence::Defence,
+        openings::Openings,
     },
 };
 use client::{caps::Room, follow::Follower, rpc::Rpc, transactions::Sender};
@@ -111,8 +113,10 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
     let claims = tokio::spawn(claims::run(Arc::clone(&node)));
     let mut duties = vec![tokio::spawn(caps::run(Arc::clone(&node), params))];
     if node.fault.as_ref().is_none_or(|fault| fault.answers()) {
-        duties.push(tokio::spawn(openings::run(Arc::clone(&node), dialer.clone())));
-        duties.push(tokio::spawn(defence::run(Arc::clone(&node))));
+        let openings = Openings::new(Arc::clone(&node), dialer.clone());
+        duties.push(tokio::spawn(verification::run(openings, Arc::clone(&node))));
+        let defence = Defence::new(Arc::clone(&node));
+        duties.push(tokio::spawn(verification::run(defence, Arc::clone(&node))));
     }
     let dial = |gateway| tokio::spawn(dial::run(Arc::clone(&node), dialer.clone(), gateway));
     let gateways = config.gateways.into_iter().map(dial).collect();

@@ -5,11 +5,11 @@
 //! Never here: judging one's own receipts.
 
 use super::{
-    Acts, LookError,
+    Acts, Duty, LookError,
     disputes::{self, Open, Player},
     execution::{Execution, ExecutionError, Order, Side},
 };
-use crate::node::{Node, Phase};
+use crate::node::Node;
 use ledger::{
     disputes::{Dispute, LOADS, Party},
     payments::schema::Request,
@@ -18,30 +18,8 @@ use ledger::{
 use model::Output;
 use std::sync::Arc;
 
-/// Defends this box's receipts until it stops.
-pub(crate) async fn run(node: Arc<Node>) {
-    let mut follower = node.follower.clone();
-    let mut defence = Defence {
-        node: Arc::clone(&node),
-        acts: Acts::default(),
-        defender: Player::new(Party::Defender),
-        challenger: Player::new(Party::Challenger),
-    };
-    loop {
-        tokio::select! {
-            _ = follower.next() => {}
-            () = node.reached(Phase::Stopping) => return,
-        }
-        tokio::select! {
-            looked = defence.look() => if let Err(error) = looked {
-                tracing::warn!(%error, "the disputes of this operator wait");
-            },
-            () = node.reached(Phase::Stopping) => return,
-        }
-    }
-}
-
-struct Defence {
+/// What stands behind this box's receipts.
+pub(crate) struct Defence {
     node: Arc<Node>,
     acts: Acts,
     defender: Player,
@@ -49,6 +27,15 @@ struct Defence {
 }
 
 impl Defence {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        let (defender, challenger) = (Player::new(Party::Defender), Player::new(Party::Challenger));
+        Self { node, acts: Acts::default(), defender, challenger }
+    }
+}
+
+impl Duty for Defence {
+    const WHAT: &'static str = "the disputes of this operator";
+
     /// Makes every move that is due.
     async fn look(&mut self) -> Result<(), LookError> {
         let node = Arc::clone(&self.node);
@@ -63,7 +50,9 @@ impl Defence {
         }
         Ok(())
     }
+}
 
+impl Defence {
     async fn defend(&mut self) -> Result<(), LookError> {
         let node = Arc::clone(&self.node);
         let ours = |dispute: &Dispute| dispute.receipt.operator == node.operator;

@@ -21,7 +21,7 @@ use ledger::{
     },
 };
 use model::commit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 use tokio::sync::Mutex;
 
 /// Re-executions kept at once: each holds the rows of a run.
@@ -46,14 +46,21 @@ pub(crate) async fn open_lines(
     is_ours: impl Fn(&Dispute) -> bool,
 ) -> Result<Vec<Open>, RpcError> {
     let mut open = Vec::new();
-    for (receipt, dispute) in rpc.records(&DISPUTES, &()).await? {
-        if dispute.open == 0 || dispute.proven.is_some() || !is_ours(&dispute) {
+    let mut known: BTreeMap<Digest, Option<Dispute>> = BTreeMap::new();
+    // Disputes are remembered long after their end, lines are not.
+    for ((receipt, number), line) in rpc.records(&LINES, &()).await? {
+        if line.phase.turn() != party {
             continue;
         }
-        for ((_, number), line) in rpc.records(&LINES, &receipt).await? {
-            if line.phase.turn() == party {
-                open.push(Open { receipt, number, dispute: dispute.clone(), line });
+        let dispute = match known.entry(receipt) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let dispute = rpc.record(&DISPUTES, &receipt).await?;
+                place.insert(dispute.filter(|it| it.proven.is_none() && is_ours(it)))
             }
+        };
+        if let Some(dispute) = dispute.clone() {
+            open.push(Open { receipt, number, dispute, line });
         }
     }
     // Whose time ends first is served first.

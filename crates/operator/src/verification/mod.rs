@@ -19,6 +19,7 @@ mod disputes;
 pub(crate) mod execution;
 pub(crate) mod openings;
 
+use crate::node::{self, Node};
 use client::{
     rpc::RpcError,
     store::StoreError,
@@ -27,7 +28,7 @@ use client::{
 };
 use crypto::Digest;
 use ledger::{Call, verification::Phase};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Mutex;
 
 /// Refusals of one act after which it is left.
@@ -44,6 +45,32 @@ pub(crate) enum LookError {
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What an operator sees to at every change of the ledger.
+pub(crate) trait Duty {
+    /// What waits while it cannot be done, for the log.
+    const WHAT: &'static str;
+
+    /// Does all that is due.
+    fn look(&mut self) -> impl Future<Output = Result<(), LookError>> + Send;
+}
+
+/// Sees to a duty until the operator stops.
+pub(crate) async fn run<D: Duty>(mut duty: D, node: Arc<Node>) {
+    let mut follower = node.follower.clone();
+    loop {
+        tokio::select! {
+            _ = follower.next() => {}
+            () = node.reached(node::Phase::Stopping) => return,
+        }
+        tokio::select! {
+            looked = duty.look() => if let Err(error) = looked {
+                tracing::warn!(%error, "{} wait", D::WHAT);
+            },
+            () = node.reached(node::Phase::Stopping) => return,
+        }
+    }
 }
 
 /// Something that is to be done once.

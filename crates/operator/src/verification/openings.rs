@@ -8,9 +8,9 @@
 //! Rules: a missing answer is a fault, so what is owed is read from the ledger at every look and
 //! done at once. Never here: judging one's own receipts; a wrong one is shown as it is.
 
-use super::{Act, Acts, LookError};
+use super::{Act, Acts, Duty, LookError};
 use crate::{
-    node::{Node, Phase},
+    node::Node,
     paths::ClaimTree,
     records::{Answered, Opening},
 };
@@ -38,37 +38,23 @@ const DELIVERY: Duration = Duration::from_secs(5);
 /// Deliveries remembered.
 const MAX_DELIVERED: usize = 4_096;
 
-/// An operator's part in audits, until it stops.
-pub(crate) async fn run(node: Arc<Node>, dialer: TlsDialer) {
-    let mut follower = node.follower.clone();
-    let mut work = Duties {
-        node: Arc::clone(&node),
-        dialer,
-        acts: Acts::default(),
-        delivered: BTreeSet::new(),
-    };
-    loop {
-        tokio::select! {
-            _ = follower.next() => {}
-            () = node.reached(Phase::Stopping) => return,
-        }
-        tokio::select! {
-            looked = work.look() => if let Err(error) = looked {
-                tracing::warn!(%error, "audits of this operator wait");
-            },
-            () = node.reached(Phase::Stopping) => return,
-        }
-    }
-}
-
-struct Duties {
+/// An operator's part in audits.
+pub(crate) struct Openings {
     node: Arc<Node>,
     dialer: TlsDialer,
     acts: Acts,
     delivered: BTreeSet<(Epoch, u8, AccountId)>,
 }
 
-impl Duties {
+impl Openings {
+    pub(crate) fn new(node: Arc<Node>, dialer: TlsDialer) -> Self {
+        Self { node, dialer, acts: Acts::default(), delivered: BTreeSet::new() }
+    }
+}
+
+impl Duty for Openings {
+    const WHAT: &'static str = "audits of this operator";
+
     async fn look(&mut self) -> Result<(), LookError> {
         let operator = self.node.operator;
         for ((_, epoch, number), point) in self.node.rpc.records(&POINTS, &operator).await? {
@@ -90,7 +76,9 @@ impl Duties {
         }
         Ok(())
     }
+}
 
+impl Openings {
     async fn serve(&mut self, epoch: Epoch, number: u8, point: &Point) -> Result<(), LookError> {
         let operator = self.node.operator;
         let act = Act::Point { point: (operator, epoch, number), phase: point.phase };
