@@ -139,11 +139,8 @@ impl Network {
         let more = names.keys().filter(|key| accounts.iter().all(|known| known.account != **key));
         // A genesis can make only so much.
         let balance = coins(64_000_000 / names.len() as u128).min(coins(1_000_000));
-        let more = more.map(|key| GenesisAccount {
-            account: *key,
-            balance,
-            sessions: List::empty(),
-        });
+        let more =
+            more.map(|key| GenesisAccount { account: *key, balance, sessions: List::empty() });
         accounts.extend(more.collect::<Vec<_>>());
         document.accounts = List::new(accounts).unwrap();
         let mut world = World::from_genesis(&document);
