@@ -148,9 +148,15 @@ impl Story {
             ledger::Event::Disputes(event) => self.dispute(event),
             ledger::Event::Payments(ledger::payments::Event::ClaimVoid {
                 operator, epoch, ..
-            }) => Some(format!(
-                "claim {epoch} of operator {operator} is void; its payers are refunded"
-            )),
+            }) => {
+                Some(format!("claim {epoch} of operator {operator} is void: nobody is paid for it"))
+            }
+            ledger::Event::Payments(ledger::payments::Event::Refunded {
+                epoch,
+                payer,
+                amount,
+                ..
+            }) => Some(format!("{payer} has {amount} of claim {epoch} back in its deposit")),
             _ => None,
         }
     }

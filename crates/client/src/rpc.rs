@@ -7,7 +7,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::{Buf, Bytes, BytesMut};
-use crypto::Digest;
+use crypto::{Digest, OperatorId};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, Uri, body::Incoming, header};
 use hyper_util::{
@@ -16,6 +16,7 @@ use hyper_util::{
 };
 use ledger::{
     Genesis, SignedTransaction, Table,
+    payments::schema::Claim,
     store::{Corrupt, Key},
 };
 use light::rpc::{
@@ -25,7 +26,7 @@ use light::rpc::{
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::timeout;
-use units::Height;
+use units::{Epoch, Height};
 
 /// Largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
@@ -207,6 +208,21 @@ impl Rpc {
         optional(self.get(&format!("/v1/blocks/{height}")).await)
     }
 
+    /// A claim as it was filed, if the ledger knows it and the node still has its block.
+    ///
+    /// # Errors
+    /// [`RpcError`].
+    pub async fn claim(
+        &self,
+        operator: &OperatorId,
+        epoch: Epoch,
+    ) -> Result<Option<Claim>, RpcError> {
+        let path = format!("/v1/claims/{operator}/{epoch}");
+        let asked = self.ask_bytes(Method::GET, &path, Bytes::new(), READ_TIMEOUT).await;
+        let Some(bytes) = optional(asked)? else { return Ok(None) };
+        borsh::from_slice(&bytes).map(Some).map_err(RpcError::answer)
+    }
+
     /// The events of every block from `from` on.
     ///
     /// # Errors
@@ -234,16 +250,24 @@ impl Rpc {
         body: Bytes,
         limit: Duration,
     ) -> Result<T, RpcError> {
+        let body = self.ask_bytes(method, path, body, limit).await?;
+        serde_json::from_slice(&body).map_err(RpcError::answer)
+    }
+
+    async fn ask_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, RpcError> {
         let asking = async {
             let response = self.send(method, path, body).await?;
             let status = response.status();
             Ok::<_, RpcError>((status, read(response.into_body()).await?))
         };
         let (status, body) = within(limit, asking).await??;
-        if !status.is_success() {
-            return Err(refused(status, &body));
-        }
-        serde_json::from_slice(&body).map_err(RpcError::answer)
+        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
 
     async fn send(

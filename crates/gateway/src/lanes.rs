@@ -122,6 +122,11 @@ impl Lanes {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Everybody to whom there are lanes.
+    pub(crate) fn operators(&self) -> Vec<OperatorId> {
+        self.pools().keys().copied().collect()
+    }
+
     /// Ids of all lanes to an operator.
     pub(crate) fn ids(&self, operator: &OperatorId) -> Vec<LaneId> {
         let pools = self.pools();
@@ -179,8 +184,7 @@ impl Lanes {
 
     /// Sends what is owed on idle lanes to boxes that are connected; for the end of a run.
     pub(crate) async fn settle_all(self: &Arc<Self>) {
-        let operators: Vec<OperatorId> = self.pools().keys().copied().collect();
-        for operator in operators {
+        for operator in self.operators() {
             let Some(handle) = self.router.get(&operator) else { continue };
             let indexes: Vec<u32> = self.owing(&operator);
             for index in indexes {

@@ -19,6 +19,7 @@
 mod api;
 mod boxes;
 mod caps;
+mod claims;
 mod config;
 mod duplicates;
 mod error;

@@ -4,6 +4,7 @@ use crate::{
     api::Api,
     boxes::Boxes,
     caps::Caps,
+    claims::Claims,
     config::Config,
     duplicates::Duplicates,
     funds::{Account, Funds, FundsError},
@@ -91,7 +92,8 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     accepting: JoinHandle<()>,
-    capping: JoinHandle<()>,
+    /// What it looks after beside: value caps, claims.
+    looking: [JoinHandle<()>; 2],
     lanes: Arc<Lanes>,
     router: Arc<Router>,
 }
@@ -123,7 +125,7 @@ impl Gateway {
         self.serving.await.ok();
         self.lanes.settle_all().await;
         self.accepting.abort();
-        self.capping.abort();
+        self.looking.iter().for_each(JoinHandle::abort);
         self.accepting.await.ok();
         for handle in self.router.all() {
             handle.end();
@@ -145,7 +147,10 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
     let router = Arc::new(Router::default());
     let runner = Arc::new(runner(&config, &rpc, status.chain_id, &records, &router).await?);
     let (lanes, funds) = (Arc::clone(&runner.lanes), Arc::clone(&runner.funds));
-    let capping = tokio::spawn(Arc::clone(&runner.caps).keep());
+    let looking = [
+        tokio::spawn(Arc::clone(&runner.caps).keep()),
+        tokio::spawn(claims(&config, &rpc, &runner).await?.keep()),
+    ];
     let duplicates = Duplicates::new(config.duplicates, Arc::clone(&runner), Arc::clone(&funds));
     let keys = Keys::open(&config.api_keys, &records)?;
     let shop = Arc::new(Shop {
@@ -187,7 +192,7 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
         stopping: stopping.clone(),
     };
     let serving = tokio::spawn(http::serve(listener, Arc::new(api), config.http, stopping));
-    Ok(Gateway { address, link_address, stop, serving, accepting, capping, lanes, router })
+    Ok(Gateway { address, link_address, stop, serving, accepting, looking, lanes, router })
 }
 
 /// What sends requests and pays for them, with the account's money in place.
@@ -223,6 +228,13 @@ async fn runner(
         Caps::new(rpc.clone(), follower.clone(), params, Arc::clone(&router), Arc::clone(&lanes));
     let caps = Arc::new(caps);
     Ok(Runner { chain, account, session_key, follower, router, lanes, funds, caps })
+}
+
+/// What looks after the claims over the account's lanes.
+async fn claims(config: &Config, rpc: &Rpc, runner: &Runner) -> Result<Claims, GatewayError> {
+    let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
+    let (lanes, funds) = (Arc::clone(&runner.lanes), Arc::clone(&runner.funds));
+    Ok(Claims::new(rpc.clone(), config.account, &params, lanes, funds))
 }
 
 /// Tasks of an earlier run that a repeat may still mean.

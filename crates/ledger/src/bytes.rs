@@ -4,7 +4,10 @@
 //! anything is allocated. Never here: a meaning of the bytes.
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
-use core::{fmt, ops::Deref};
+use core::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use units::TooLong;
 
@@ -28,6 +31,13 @@ impl<const MAX: usize> Deref for Bytes<MAX> {
 
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// Of the bytes, never of their number.
+impl<const MAX: usize> DerefMut for Bytes<MAX> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 

@@ -14,7 +14,7 @@ pub use crate::{
     models::schema::{GRAPHS, MANIFESTS, MODELS, NAMES, PUBLISHERS, WEIGHTS},
     payments::schema::{
         ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, LANES,
-        READY, UNVERIFIED,
+        READY, RECLAIMS, UNVERIFIED,
     },
     staking::schema::{
         BONDS, BOX_KEYS, DISCIPLINE, OPERATORS, SERVERS, SERVING_OWNERS, UNBONDING,
@@ -77,6 +77,7 @@ pub const ALL: &[TableInfo] = &[
     CLAIMED.info(),
     UNVERIFIED.info(),
     DRAWN.info(),
+    RECLAIMS.info(),
     DISPUTES.info(),
     LINES.info(),
     LINES_DUE.info(),

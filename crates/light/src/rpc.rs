@@ -9,6 +9,7 @@
 //! GET  /v1/state?key=HEX[&proof=true]          StateAnswer
 //! GET  /v1/state/range?prefix=HEX[&after=HEX][&limit=N]   StateRange
 //! GET  /v1/blocks/{height}                     BlockAnswer
+//! GET  /v1/claims/{operator}/{epoch}           the borsh Claim as it was filed
 //! GET  /v1/events?from=HEIGHT                  server-sent events, one BlockEvents each
 //! ```
 //!

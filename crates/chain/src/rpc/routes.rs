@@ -13,15 +13,17 @@ use axum::{
     response::{IntoResponse, Response, Sse, sse::KeepAlive},
     routing::{get, post},
 };
-use crypto::Digest;
-use ledger::{Read as _, SignedTransaction, transaction::MAX_TRANSACTION_BYTES};
+use crypto::{Digest, OperatorId};
+use ledger::{
+    Call, Read as _, SignedTransaction, payments, transaction::MAX_TRANSACTION_BYTES,
+};
 use light::rpc::{
-    BlockAnswer, HexBytes, StateAnswer, StateEntry, StateEvidence, StateRange, Status,
+    BlockAnswer, HexBytes, Outcome, StateAnswer, StateEntry, StateEvidence, StateRange, Status,
     TransactionResult,
 };
 use serde::Deserialize;
 use std::time::Duration;
-use units::{Height, List};
+use units::{Epoch, Height, List};
 
 /// Transactions in one batch.
 const MAX_BATCH: usize = 8_192;
@@ -56,6 +58,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/state", get(state))
         .route("/v1/state/range", get(range))
         .route("/v1/blocks/{height}", get(block))
+        .route("/v1/claims/{operator}/{epoch}", get(claim))
         .route("/v1/events", get(stream))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -213,6 +216,39 @@ async fn block(State(shared): State<Shared>, Path(height): Path<String>) -> Answ
         certificate: record.certificate,
         transactions: record.results.iter().map(|result| result.id).collect(),
     }))
+}
+
+/// The claim as it was filed, with its lanes, of which the state keeps only a root.
+async fn claim(
+    State(shared): State<Shared>,
+    Path((operator, epoch)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let hint = "give the operator's id and the period's number";
+    let bad = |what: &str| Refusal::bad_request("bad_claim", format!("{what} is none"), hint);
+    let operator: OperatorId = operator.parse().map_err(|_| bad("the operator"))?;
+    let epoch = epoch.parse().map(Epoch::new).map_err(|_| bad("the period"))?;
+    let record = shared.machine.read(|state, _| payments::claim(state, &operator, epoch));
+    let record = record.map_err(Refusal::internal)?;
+    let none = |hint| Refusal::not_found("the claim", hint);
+    let record = record.ok_or_else(|| none("the ledger forgets claims some time after their end"))?;
+    let block = shared.machine.archive().read(record.filed_height).map_err(Refusal::internal)?;
+    let block = block.ok_or_else(|| none("its block is no longer kept; ask an older node"))?;
+    let content = Block::decode_content(&block.block)
+        .ok_or_else(|| Refusal::internal("a block of the journal does not decode"))?;
+    let filed = content.transactions().iter().zip(&block.results).find_map(|(sent, result)| {
+        match &sent.transaction.call {
+            Call::Payments(payments::Tx::FileClaim(claim))
+                if (claim.operator, claim.epoch, claim.root) == (operator, epoch, record.root)
+                    && result.outcome == Outcome::Applied =>
+            {
+                Some(claim)
+            }
+            _ => None,
+        }
+    });
+    let filed = filed.ok_or_else(|| Refusal::internal("a claim is not in its block"))?;
+    let bytes = borsh::to_vec(filed).map_err(Refusal::internal)?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
 #[derive(Deserialize)]

@@ -41,8 +41,7 @@ async fn caught(kind: Liar) -> Fault {
                 }
                 _ => {}
             }
-            // Who does not open its receipts does not say whose they are.
-            slashed.is_some() && void && (refunded || kind == Liar::Silent)
+            slashed.is_some() && void && refunded
         })
         .await;
     let fault = world.rpc.record(&FAULTS, &(liar, slashed.unwrap())).await.unwrap().unwrap();

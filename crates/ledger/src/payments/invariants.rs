@@ -1,7 +1,10 @@
 //! Payments: what always holds. All violations are returned, not the first.
 
 use super::{
-    schema::{ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, UNVERIFIED},
+    schema::{
+        ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, RECLAIMS,
+        UNVERIFIED,
+    },
     state::Stage,
 };
 use crate::{
@@ -93,6 +96,14 @@ fn check_claims(state: &State, findings: &mut Findings) -> Result<(), Broken> {
     }
     findings.require(open.iter().all(|(key, _)| state.has(&UNVERIFIED, &key.0)), || {
         "R16 payments: an open claim is not counted as unverified".to_owned()
+    });
+    let void = claims.iter().filter(|(_, it)| it.stage == Stage::Void);
+    let void: Vec<_> = void.map(|(key, it)| (*key, it.lanes.div_ceil(8))).collect();
+    let bytes = |lanes: &[u8]| u32::try_from(lanes.len()).unwrap_or(u32::MAX);
+    let listed = all(state, &RECLAIMS)?.into_iter().map(|(key, it)| (key, bytes(&it.lanes)));
+    let listed: Vec<_> = listed.collect();
+    findings.require(void == listed, || {
+        format!("R17 payments: void are {void:?}, reclaimed from are {listed:?}")
     });
     for (key, record) in claims {
         let waits_for_seed = draws.iter().any(|((_, waiting), ())| *waiting == key);

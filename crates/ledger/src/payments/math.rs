@@ -1,6 +1,6 @@
 //! Payments: pure formulas.
 
-use super::schema::Params;
+use super::{schema::Params, state::ClaimRecord};
 use crate::params::Windows;
 use units::{Coin, Credit, Millis, Overflow, Rounding};
 
@@ -38,4 +38,19 @@ pub fn base_due(drawn: Millis, windows: &Windows) -> Result<Millis, Overflow> {
 /// [`Overflow`] at the end of time.
 pub fn rest_due(filed: Millis, base_due: Millis, windows: &Windows) -> Result<Millis, Overflow> {
     Ok(filed.checked_add(windows.challenge)?.max(base_due))
+}
+
+/// What the payer of a lane reclaims of a void claim (R17): the lane's share of what was not paid,
+/// less what was refunded to it; rounded down, the dust is forfeited. Never more than is left.
+///
+/// # Errors
+/// [`Overflow`] never: a share is at most the whole.
+pub fn reclaimable(
+    claim: &ClaimRecord,
+    delta: Credit,
+    refunded: Credit,
+) -> Result<Credit, Overflow> {
+    let (fee, unpaid) = (claim.totals.fee, claim.totals.fee.checked_sub(claim.paid)?);
+    let share = delta.mul_div(unpaid.get(), fee.get().max(1), Rounding::Down)?;
+    Ok(share.saturating_sub(refunded).min(claim.owed()?))
 }

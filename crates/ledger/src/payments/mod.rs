@@ -7,7 +7,7 @@
 //!   claim:       (none) ── file ──▶ filed ── seed of its draw round ──▶ drawn
 //!                drawn ── open, commit, reveal windows ──▶ base paid (80 %)
 //!                base paid ── challenge window after filing, if later ──▶ settled ──▶ forgotten
-//!                drawn, base paid ── audit or dispute lost ──▶ void ──▶ forgotten
+//!                drawn, base paid ── audit lost ──▶ void ⟲ reclaim ──▶ forgotten
 //! ```
 //!
 //! Rules:
@@ -41,19 +41,22 @@
 //!   block, oldest first.
 //! - R14 A settled or void record is kept for the retention time.
 //! - R15 While drawn receipts of a claim are being looked at, it is held and nothing is paid. A
-//!   claim that failed is void: of what it is still owed the payer of the wrong receipt is
-//!   refunded into its deposit, the rest is forfeited.
+//!   claim that failed is void and pays nobody but its payers: the one of a wrong receipt has its
+//!   fee back in its deposit at once.
 //! - R16 The fees of an operator's claims whose base is neither paid nor void are its unverified
 //!   work: `verification` holds it against the value cap.
+//! - R17 While a void record is kept, each lane of it is reclaimed once: its share of what was not
+//!   paid, less what was refunded to it, goes back into its payer's deposit. Whoever shows the
+//!   lane's range under `ranges_root` may do it. What is left in the end is forfeited.
 //!
 //! Money flow: free → locked (deposit) → escrow (claim) → settled by `credits`: coin to the
-//! operator's owner and the shares of the take, burned among them; escrow → locked (refund);
-//! escrow → forfeited.
+//! operator's owner and the shares of the take, burned among them; escrow → locked (refund,
+//! reclaim); escrow → forfeited.
 //!
 //! Attacks resisted: double promises (R2, R3); a payer that shrinks or withdraws before a claim
 //! (R1, R4); replayed, foreign or reordered vouchers (R3, R8, R9); dust (R8); omitted or doubled
 //! receipts (R8, R10); draws known before the commitment (R12); claims that stall a block (R7,
-//! R13).
+//! R13); an operator that hides by its silence whose receipt was drawn (R17).
 //!
 //! Spec: `docs/spec/ledger.md`.
 
@@ -67,9 +70,9 @@ mod tests;
 
 pub use schema::{
     ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMED, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, Error, Event,
-    LANES, Params, READY, Tx, UNVERIFIED, messages,
+    LANES, Params, READY, RECLAIMS, Reclaim, Tx, UNVERIFIED, messages,
 };
 pub use state::{
-    Allocation, Audit, ClaimRecord, Deposit, Lane, LaneRange, Stage, allocation, claim, deposit,
-    lane, unverified,
+    Allocation, Audit, ClaimRecord, Deposit, Lane, LaneRange, LaneRefund, Reclaims, Stage,
+    allocation, claim, deposit, lane, unverified,
 };

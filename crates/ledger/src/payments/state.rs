@@ -1,7 +1,12 @@
 //! Payments: the stored records, and reading them.
 
-use super::schema::{ALLOCATIONS, CLAIMS, DEPOSITS, LANES, LaneId, UNVERIFIED};
-use crate::store::{Corrupt, Read};
+use super::schema::{
+    ALLOCATIONS, CLAIMS, DEPOSITS, LANES, LaneClaim, LaneId, MAX_CLAIM_LANES, UNVERIFIED,
+};
+use crate::{
+    bytes::Bytes,
+    store::{Corrupt, Read},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{AccountId, Digest, OperatorId, PublicKey, merkle, merkle_sum::Sums};
 use serde::{Deserialize, Serialize};
@@ -102,7 +107,7 @@ pub enum Stage {
     BasePaid = 2,
     /// All is paid: final.
     Settled = 3,
-    /// Its audit failed: what was not paid is refunded or forfeited, and nothing more is paid.
+    /// It failed: nothing more is paid, and payers reclaim what was not (R17).
     Void = 4,
 }
 
@@ -179,7 +184,7 @@ pub struct ClaimRecord {
     pub stage: Stage,
     /// What was settled of the fee so far.
     pub paid: Credit,
-    /// What was refunded or forfeited of the fee. Invariant: `paid` + `returned` ≤ fee.
+    /// What payers have back of the fee. Invariant: `paid` + `returned` ≤ fee.
     pub returned: Credit,
     /// What became of its audit.
     pub audit: Audit,
@@ -219,11 +224,83 @@ pub struct LaneRange {
 }
 
 impl LaneRange {
+    /// What a lane of a claim, as it is filed, ranges over.
+    #[must_use]
+    pub const fn of(lane: &LaneClaim) -> Self {
+        let LaneClaim { ref voucher, first, last, delta } = *lane;
+        let voucher = &voucher.message;
+        Self { payer: voucher.payer, lane: voucher.lane, first, last, delta }
+    }
+
     /// Its leaf under [`ClaimRecord::ranges_root`].
     #[must_use]
     pub fn leaf(&self) -> Digest {
         merkle::leaf(&borsh::to_vec(self).unwrap_or_default())
     }
+}
+
+/// What the payer of a wrong receipt has back of its lane.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct LaneRefund {
+    /// Who.
+    pub payer: AccountId,
+    /// On which of its lanes to the claim's operator.
+    pub lane: u32,
+    /// How much.
+    pub amount: Credit,
+}
+
+/// Bytes of a bit for each lane of the largest claim.
+pub const LANE_BITS_BYTES: usize = MAX_CLAIM_LANES / 8;
+
+/// Which lanes of a void claim have been reclaimed (R17).
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Reclaims {
+    /// What was given back when the claim became void.
+    pub refunded: Option<LaneRefund>,
+    /// One bit per lane, in the order of the claim, lowest first. Invariant: as many as lanes.
+    pub lanes: Bytes<LANE_BITS_BYTES>,
+}
+
+impl Reclaims {
+    /// Of a claim of so many lanes of which none is reclaimed yet.
+    #[must_use]
+    pub fn new(lanes: u32, refunded: Option<LaneRefund>) -> Self {
+        let bytes = usize::try_from(lanes.div_ceil(8)).unwrap_or(LANE_BITS_BYTES);
+        let lanes = Bytes::new(vec![0; bytes.min(LANE_BITS_BYTES)]).unwrap_or_default();
+        Self { refunded, lanes }
+    }
+
+    /// Whether a lane was reclaimed.
+    #[must_use]
+    pub fn has(&self, index: u32) -> bool {
+        let byte = self.lanes.get(place_of(index)).copied().unwrap_or_default();
+        byte & bit_of(index) != 0
+    }
+
+    /// Notes that a lane is reclaimed.
+    pub(crate) fn note(&mut self, index: u32) {
+        if let Some(byte) = self.lanes.get_mut(place_of(index)) {
+            *byte |= bit_of(index);
+        }
+    }
+
+    /// What a lane has back already.
+    #[must_use]
+    pub fn refunded_to(&self, range: &LaneRange) -> Credit {
+        let own = self.refunded.filter(|it| (it.payer, it.lane) == (range.payer, range.lane));
+        own.map_or(Credit::ZERO, |refunded| refunded.amount)
+    }
+}
+
+fn place_of(index: u32) -> usize {
+    usize::try_from(index / 8).unwrap_or(usize::MAX)
+}
+
+const fn bit_of(index: u32) -> u8 {
+    1 << (index % 8)
 }
 
 /// Fees of an operator's claims whose base is neither paid nor void: unverified work (R16).

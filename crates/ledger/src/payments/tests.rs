@@ -2,12 +2,13 @@
 
 use super::{
     Audit, Error, Params, Stage, Tx, allocation,
-    apply::{hold, refund, release, void},
+    Reclaim,
+    apply::{hold, release, void},
     claim, deposit as deposit_of, lane,
-    math::{base, base_due, claim_fee, rest_due},
-    messages::{LaneClaim, LaneId, MAX_CLAIM_LANES, Voucher},
-    schema::DUE,
-    state::LaneRange,
+    math::{base, base_due, claim_fee, reclaimable, rest_due},
+    messages::{Claim, LaneClaim, LaneId, MAX_CLAIM_LANES, Voucher},
+    schema::{DUE, RECLAIMS},
+    state::{LaneRange, LaneRefund},
     unverified,
 };
 use crate::{
@@ -40,7 +41,10 @@ fn extend(allocation: u64, limit: Credit, expires: u64) -> Call {
 
 /// A world with operator 0 of olga, gateway with 100 credits deposited and allocation 0 of 50.
 fn served() -> (World, OperatorId) {
-    let mut world = World::new();
+    served_in(World::new())
+}
+
+fn served_in(mut world: World) -> (World, OperatorId) {
     let operator = world.register("olga", "box");
     world.fund("gateway", 100);
     assert_eq!(world.allocate("gateway", operator, whole_credits(50)), 0);
@@ -631,8 +635,17 @@ fn r15_a_held_claim_is_not_paid_and_takes_its_missed_step_when_it_is_released() 
     assert_eq!(stage(&world), Stage::Settled);
 }
 
+/// What a void claim owes the payer of a wrong receipt of three credits.
+fn wrong_receipt() -> LaneRefund {
+    LaneRefund { payer: account("gateway"), lane: 0, amount: whole_credits(3) }
+}
+
+fn balance(world: &World, name: &str) -> Credit {
+    deposit_of(&world.state, &account(name)).unwrap().balance
+}
+
 #[test]
-fn r15_of_a_void_claim_the_payer_is_refunded_the_rest_is_forfeited_and_nothing_is_paid() {
+fn r15_of_a_void_claim_the_wrong_receipts_payer_is_refunded_and_the_operator_is_paid_nothing() {
     for base_paid in [false, true] {
         let (mut world, key) = drawn();
         if base_paid {
@@ -641,24 +654,18 @@ fn r15_of_a_void_claim_the_payer_is_refunded_the_rest_is_forfeited_and_nothing_i
         let owed = if base_paid { whole_credits(4) } else { whole_credits(20) };
         let before = claim(&world.state, &key.0, key.1).unwrap().unwrap();
         assert_eq!(before.owed(), Ok(owed));
-        let deposit = deposit_of(&world.state, &account("gateway")).unwrap().balance;
-        let olga = world.balance("olga");
+        let (deposit, olga) = (balance(&world, "gateway"), world.balance("olga"));
         within(&mut world, |ctx| {
-            let back = refund(ctx, key, account("gateway"), whole_credits(3))?;
-            assert_eq!(back, whole_credits(3));
-            void(ctx, key)?;
-            void(ctx, key)
-        });
-        world.check();
-        let after = deposit_of(&world.state, &account("gateway")).unwrap().balance;
-        assert_eq!(after.checked_sub(deposit).unwrap(), whole_credits(3));
-        let record = claim(&world.state, &key.0, key.1).unwrap().unwrap();
-        assert_eq!((record.stage, record.returned), (Stage::Void, owed));
-        assert_eq!(record.audit, Audit::Failed);
-        within(&mut world, |ctx| {
-            assert_eq!(refund(ctx, key, account("gateway"), whole_credits(3))?, Credit::ZERO);
+            assert_eq!(void(ctx, key, Some(wrong_receipt()))?, whole_credits(3));
+            assert_eq!(void(ctx, key, Some(wrong_receipt()))?, Credit::ZERO, "once");
             Ok(())
         });
+        world.check();
+        let after = balance(&world, "gateway");
+        assert_eq!(after.checked_sub(deposit).unwrap(), whole_credits(3));
+        let record = claim(&world.state, &key.0, key.1).unwrap().unwrap();
+        assert_eq!((record.stage, record.returned), (Stage::Void, whole_credits(3)));
+        assert_eq!(record.audit, Audit::Failed);
         world.wait(60_000);
         assert_eq!(world.balance("olga"), olga);
         world.done("gateway", withdraw(whole_credits(3)));
@@ -672,7 +679,169 @@ fn r16_fees_are_unverified_until_their_base_is_paid_or_their_claim_is_void() {
     world.wait(20_000);
     assert_eq!(unverified(&world.state, &key.0).unwrap(), Credit::ZERO);
     let (mut world, key) = drawn();
-    within(&mut world, |ctx| void(ctx, key));
+    within(&mut world, |ctx| void(ctx, key, None).map(drop));
     assert_eq!(unverified(&world.state, &key.0).unwrap(), Credit::ZERO);
     world.check();
+}
+
+/// Two payers of twenty and ten credits in one drawn claim, and that claim as it was filed.
+fn shared() -> (World, (OperatorId, Epoch), Claim) {
+    shared_in(World::new())
+}
+
+fn shared_in(world: World) -> (World, (OperatorId, Epoch), Claim) {
+    let (mut world, operator) = served_in(world);
+    world.fund("bob", 100);
+    assert_eq!(world.allocate("bob", operator, whole_credits(50)), 0);
+    let ten = (Credit::ZERO, whole_credits(10));
+    let other = LaneOf { payer: "bob", signer: "bob", cumulative: ten, ..LANE };
+    let lanes = [LANE, other].map(|lane| lane.claim(world.chain, operator));
+    world.wait_for_next_period();
+    let key = (operator, last_period(&world));
+    let whole = claim_of(operator, key.1, lanes.to_vec());
+    world.done("olga", file(whole.clone()));
+    while claim(&world.state, &key.0, key.1).unwrap().unwrap().stage == Stage::Filed {
+        world.block(&[]);
+    }
+    (world, key, whole)
+}
+
+/// The lane of a payer in a claim.
+fn reclaim_of(whole: &Claim, payer: &str) -> Reclaim {
+    let index = whole.lanes.iter().position(|it| it.voucher.message.payer == account(payer));
+    Reclaim::of(whole, u32::try_from(index.unwrap()).unwrap()).unwrap()
+}
+
+fn send_reclaim(world: &mut World, sender: &str, reclaim: &Reclaim) -> Status {
+    world.send(sender, Call::Payments(Tx::Reclaim(Box::new(reclaim.clone()))))
+}
+
+#[test]
+fn r17_every_payer_of_a_void_claim_has_its_whole_lane_back_once_and_anybody_may_do_it() {
+    let (mut world, key, whole) = shared();
+    within(&mut world, |ctx| void(ctx, key, None).map(drop));
+    let before = ["gateway", "bob"].map(|name| balance(&world, name));
+    let (gateway, bob) = (reclaim_of(&whole, "gateway"), reclaim_of(&whole, "bob"));
+    assert_eq!(send_reclaim(&mut world, "otto", &bob), Status::Applied);
+    let index = bob.lane_index;
+    let again = send_reclaim(&mut world, "bob", &bob);
+    assert_eq!(again, rejected(Error::ReclaimedBefore { index }));
+    assert_eq!(send_reclaim(&mut world, "gateway", &gateway), Status::Applied);
+    let [first, second] = before;
+    let back = |name, before| balance(&world, name).checked_sub(before).unwrap();
+    assert_eq!(back("gateway", first), whole_credits(20));
+    assert_eq!(back("bob", second), whole_credits(10));
+    let record = claim(&world.state, &key.0, key.1).unwrap().unwrap();
+    assert_eq!(record.owed(), Ok(Credit::ZERO));
+    world.done("bob", withdraw(whole_credits(10)));
+}
+
+#[test]
+fn r17_what_was_refunded_or_paid_before_is_not_reclaimed() {
+    let (mut world, key, whole) = shared();
+    world.wait(20_000); // The base is paid: six of thirty credits are left.
+    let before = ["gateway", "bob"].map(|name| balance(&world, name));
+    within(&mut world, |ctx| void(ctx, key, Some(wrong_receipt())).map(drop));
+    for payer in ["gateway", "bob"] {
+        let status = send_reclaim(&mut world, payer, &reclaim_of(&whole, payer));
+        assert_eq!(status, Status::Applied);
+    }
+    let back = |name, before| balance(&world, name).checked_sub(before).unwrap();
+    assert_eq!(back("gateway", before[0]), whole_credits(4), "three of them at once");
+    assert_eq!(back("bob", before[1]), whole_credits(2));
+
+    let (mut world, key, whole) = shared();
+    let all = LaneRefund { amount: whole_credits(20), ..wrong_receipt() };
+    within(&mut world, |ctx| void(ctx, key, Some(all)).map(drop));
+    let own = reclaim_of(&whole, "gateway");
+    let status = send_reclaim(&mut world, "gateway", &own);
+    assert_eq!(status, rejected(Error::NothingToReclaim { index: own.lane_index }));
+}
+
+#[test]
+fn r17_only_a_lane_of_a_void_claim_in_its_place_and_time_is_reclaimed() {
+    let (mut world, key, whole) = shared();
+    let good = reclaim_of(&whole, "gateway");
+    let stage = Stage::Drawn;
+    let early = send_reclaim(&mut world, "gateway", &good);
+    assert_eq!(early, rejected(Error::NotVoid { stage }));
+    within(&mut world, |ctx| void(ctx, key, None).map(drop));
+    let (operator, epoch) = (key.0, Epoch::new(77));
+    let unknown = send_reclaim(&mut world, "gateway", &Reclaim { epoch, ..good.clone() });
+    assert_eq!(unknown, rejected(Error::UnknownClaim { operator, epoch }));
+    let index = good.lane_index;
+    let mut dearer = good.clone();
+    dearer.range.delta = whole_credits(21);
+    let mut foreign = good.clone();
+    foreign.range.payer = account("bob");
+    for bad in [dearer, foreign] {
+        let status = send_reclaim(&mut world, "gateway", &bad);
+        assert_eq!(status, rejected(Error::NotALane { index }));
+    }
+    let elsewhere = Reclaim { lane_index: 1 - index, ..good.clone() };
+    let status = send_reclaim(&mut world, "gateway", &elsewhere);
+    assert_eq!(status, rejected(Error::NotALane { index: 1 - index }));
+    let beyond = Reclaim { lane_index: 2, ..good };
+    let status = send_reclaim(&mut world, "gateway", &beyond);
+    assert_eq!(status, rejected(Error::NotALane { index: 2 }));
+}
+
+#[test]
+fn r17_what_nobody_reclaims_is_forfeited_when_the_void_claim_is_forgotten() {
+    let mut document = crate::testing::genesis();
+    document.params.payments.claim_retention = Millis::new(60_000);
+    let (mut world, key, whole) = shared_in(World::from_genesis(&document));
+    within(&mut world, |ctx| void(ctx, key, None).map(drop));
+    let bob = reclaim_of(&whole, "bob");
+    assert_eq!(send_reclaim(&mut world, "bob", &bob), Status::Applied);
+    let (burned, insurance) = (world.burned(), world.pot(Pot::Insurance));
+    // Points that still run keep the record, and open nothing to its payers.
+    within(&mut world, |ctx| hold(ctx, key, Audit::Failed, BasisPoints::WHOLE, 1));
+    for _ in 0..13 {
+        let env = world.env(5_000);
+        let applied = crate::apply_block(&world.state, &env, &[], &PORTS).unwrap();
+        world.state.commit(&applied.writes);
+        (world.time, world.round) = (env.time, env.round);
+    }
+    let ended = claim(&world.state, &key.0, key.1).unwrap().unwrap().due.unwrap();
+    world.every = u64::MAX;
+    let late = send_reclaim(&mut world, "gateway", &reclaim_of(&whole, "gateway"));
+    assert_eq!(late, rejected(Error::ReclaimedTooLate { ended }));
+    world.every = 1;
+    within(&mut world, |ctx| release(ctx, key, Audit::Failed));
+    let (burned_fees, before) = (world.burned(), burned);
+    world.block(&[]);
+    assert_eq!(claim(&world.state, &key.0, key.1).unwrap(), None);
+    assert!(!world.state.has(&RECLAIMS, &key));
+    // Twenty credits at ten cents a coin are two hundred coins.
+    assert_eq!(world.pot(Pot::Insurance).checked_sub(insurance).unwrap(), coins(100));
+    assert_eq!(world.burned().checked_sub(burned_fees).unwrap(), coins(100));
+    assert!(burned_fees > before, "fees of the transactions in between");
+}
+
+proptest! {
+    #[test]
+    fn r17_the_lanes_of_a_void_claim_never_reclaim_more_than_it_owes(
+        deltas in proptest::collection::vec(1_u128..1 << 60, 1..20),
+        paid in 0_u32..=10_000,
+        wrong in 0_u128..1 << 62,
+    ) {
+        let fee = deltas.iter().sum::<u128>();
+        let paid = Credit::new(fee).mul_div(paid.into(), 10_000, units::Rounding::Down).unwrap();
+        let (world, key, _) = shared();
+        let mut record = claim(&world.state, &key.0, key.1).unwrap().unwrap();
+        (record.totals.fee, record.paid) = (Credit::new(fee), paid);
+        // The wrong receipt is the first lane's, and no dearer than it.
+        let refunded = record.owed().unwrap().min(Credit::new(wrong.min(deltas[0])));
+        record.returned = refunded;
+        for (index, delta) in deltas.iter().enumerate() {
+            let before = if index == 0 { refunded } else { Credit::ZERO };
+            let back = reclaimable(&record, Credit::new(*delta), before).unwrap();
+            prop_assert!(back <= record.owed().unwrap());
+            record.returned = record.returned.checked_add(back).unwrap();
+        }
+        let dust = deltas.len() as u128;
+        let even = paid.is_zero();
+        prop_assert!(!even || record.owed().unwrap() <= Credit::new(dust), "nobody is left short");
+    }
 }

@@ -327,7 +327,7 @@ fn r6_what_is_not_opened_in_time_fails_and_only_the_drawn_receipt_opens() {
     assert_eq!(outcomes(&network, &claimed), [Some(Outcome::Failed)]);
     let record = network.record(&claimed);
     assert_eq!((record.stage, record.audit), (Stage::Void, Audit::Failed));
-    assert_eq!(record.returned, record.totals.fee);
+    assert_eq!(record.returned, Credit::ZERO, "its payers reclaim it");
     let fault = &network.faults(claimed.operator)[0];
     assert_eq!((fault.cause, fault.grade), (Cause::NotOpened, Grade::First));
     assert_eq!(fault.evidence, Evidence::Point { epoch: claimed.epoch, point: 0 });

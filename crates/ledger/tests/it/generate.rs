@@ -42,6 +42,7 @@ impl Generator {
     fn transaction(&mut self, world: &World) -> Authorized<Transaction> {
         let name = self.person();
         let (name, call) = match self.random.below(20) {
+            19 if self.random.once_in(4) => (name, self.reclaim(world)),
             0..4 => (name, self.accounts(world)),
             4..7 => (name, self.credits(world, name)),
             7..10 => (name, self.staking(world, name)),
@@ -267,6 +268,21 @@ impl Generator {
                 }
             }
         })
+    }
+
+    /// A lane of a claim that was filed, or was not.
+    fn reclaim(&mut self, world: &World) -> Call {
+        let claims = world.state.scan(&tables::CLAIMS, &(), 1_000).unwrap();
+        let known: Vec<_> = claims.into_iter().map(|(key, _)| key).collect();
+        let (operator, epoch) = match known.as_slice() {
+            [] => (self.registered(world), Epoch::ZERO),
+            known => self.random.pick(known),
+        };
+        let payer = account(self.person());
+        let range = payments::LaneRange { payer, lane: 0, first: 1, last: 1, delta: Credit::ZERO };
+        let range_path = crypto::merkle::RangeProof::new(&[range.leaf()], 0..1).unwrap();
+        let reclaim = payments::Reclaim { operator, epoch, range, lane_index: 0, range_path };
+        Call::Payments(payments::Tx::Reclaim(Box::new(reclaim)))
     }
 
     /// A claim of some operator over lanes of those who have promised it something.

@@ -153,9 +153,11 @@ impl Twin {
                 let kib = (it.manifest.len() + it.graph.len()).div_ceil(1_024) as u128;
                 return p.models.publish_fee.get() + kib * p.models.publish_fee_per_kib.get();
             }
-            Call::Payments(payments::Tx::Deposit { .. } | payments::Tx::Withdraw { .. }) => {
-                p.payments.deposit_fee
-            }
+            Call::Payments(
+                payments::Tx::Deposit { .. }
+                | payments::Tx::Withdraw { .. }
+                | payments::Tx::Reclaim(_),
+            ) => p.payments.deposit_fee,
             Call::Payments(payments::Tx::Allocate { .. } | payments::Tx::Extend { .. }) => {
                 p.payments.allocate_fee
             }
@@ -464,6 +466,11 @@ impl Twin {
                 self.allocations.insert(key, Allocation { limit, expires, ..old });
             }
             payments::Tx::FileClaim(claim) => self.claim(who, tx.signer, claim)?,
+            payments::Tx::Reclaim(it) => {
+                let known = self.claims.contains_key(&(it.operator, it.epoch.get()));
+                need(known, "UnknownClaim")?;
+                return Err("NotVoid"); // Without audits no claim fails.
+            }
         }
         Ok(())
     }

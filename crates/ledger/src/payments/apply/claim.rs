@@ -195,9 +195,8 @@ fn draw_on(
 }
 
 fn add(tally: &mut Tally, id: LaneId, lane_claim: &LaneClaim, count: u64) -> Result<(), Overflow> {
-    let LaneClaim { ref voucher, first, last, delta } = *lane_claim;
-    let range = LaneRange { payer: id.payer, lane: id.index, first, last, delta };
-    tally.ranges.push(range.leaf());
+    let LaneClaim { ref voucher, last, delta, .. } = *lane_claim;
+    tally.ranges.push(LaneRange::of(lane_claim).leaf());
     let cumulative = voucher.message.cumulative;
     tally.lanes.push((id, Lane { sequence: last, cumulative }));
     let taken = tally.payers.entry(id.payer).or_default();

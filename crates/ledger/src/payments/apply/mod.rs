@@ -1,9 +1,11 @@
-//! Payments: the transactions of a payer, and the steps that fall due. Claims are in [`claim`].
+//! Payments: the transactions of a payer, and the steps that fall due. Claims are in [`claim`],
+//! what comes back of void ones in [`reclaim`].
 
 mod claim;
+mod reclaim;
 mod settlement;
 
-pub(crate) use settlement::{begin_block, existing, hold, refund, release, void};
+pub(crate) use settlement::{begin_block, existing, hold, release, void};
 
 use super::{
     schema::{ALLOCATION_EXPIRIES, ALLOCATIONS, DEPOSITS, Error, Event, Tx},
@@ -39,6 +41,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, sender: &Sender, tx: &Tx) -> Result<(
             extend(ctx, sender, *allocation, *limit, *expires)
         }
         Tx::FileClaim(claim) => claim::file(ctx, sender, claim),
+        Tx::Reclaim(reclaim) => reclaim::reclaim(ctx, reclaim),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Payments: what becomes of a filed claim without anybody's doing.
 //!
-//! Rules: R12 to R16. Each block takes a bounded number of steps, oldest first.
+//! Rules: R12 to R17. Each block takes a bounded number of steps, oldest first.
 
 use super::super::{
     math::{base, base_due, rest_due},
-    schema::{CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, Event, READY, UNVERIFIED},
-    state::{Audit, ClaimRecord, Stage, claim, deposit, unverified},
+    schema::{CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, Event, READY, RECLAIMS, UNVERIFIED},
+    state::{Audit, ClaimRecord, LaneRefund, Reclaims, Stage, claim, deposit, unverified},
 };
 use crate::{
     context::Context,
@@ -81,11 +81,29 @@ fn step(ctx: &mut Context<'_>, due: Millis, key: ClaimKey) -> Result<(), Failure
         _ if record.holds > 0 => Ok(()),
         Stage::Drawn => pay_base(ctx, due, key, record),
         Stage::BasePaid => pay_rest(ctx, due, key, record),
-        Stage::Settled | Stage::Void => {
+        Stage::Settled => {
             ctx.remove(&CLAIMS, &key); // R14
             Ok(())
         }
+        Stage::Void => forget_void(ctx, key, &record),
     }
+}
+
+/// R14, R17: what nobody has reclaimed is forfeited with the record.
+fn forget_void(
+    ctx: &mut Context<'_>,
+    key: ClaimKey,
+    record: &ClaimRecord,
+) -> Result<(), Failure> {
+    let amount = record.owed().map_err(|_| Broken::Overflow)?;
+    ctx.remove(&CLAIMS, &key);
+    ctx.remove(&RECLAIMS, &key);
+    if amount.is_zero() {
+        return Ok(());
+    }
+    credits::apply::forfeit(ctx, record.owner, amount)?;
+    ctx.emit(Event::Forfeited { operator: key.0, epoch: key.1, amount });
+    Ok(())
 }
 
 fn pay_base(
@@ -168,19 +186,53 @@ pub(crate) fn release(ctx: &mut Context<'_>, key: ClaimKey, audit: Audit) -> Res
     ctx.put(&CLAIMS, &key, &record)
 }
 
-/// Gives a payer back what it paid, as far as the claim is still owed so much; returns how much
-/// that is (R15).
-pub(crate) fn refund(
+/// Ends a claim that failed: nothing more is paid on it, and its payers reclaim what it is still
+/// owed (R15, R17). The payer of the wrong receipt, where one is known, has its fee back at once, as
+/// far as so much is owed; returns how much that is. One that is settled or void already stays as it
+/// is.
+pub(crate) fn void(
+    ctx: &mut Context<'_>,
+    key: ClaimKey,
+    wrong: Option<LaneRefund>,
+) -> Result<Credit, Failure> {
+    let mut record = existing(ctx, key)?;
+    match record.stage {
+        Stage::Settled | Stage::Void => return Ok(Credit::ZERO),
+        Stage::Filed | Stage::Drawn => verified(ctx, &record)?,
+        Stage::BasePaid => {}
+    }
+    let owed = record.owed().map_err(|_| Broken::Overflow)?;
+    let refunded = wrong.map(|wrong| LaneRefund { amount: wrong.amount.min(owed), ..wrong });
+    let until = ctx.clock().checked_add(ctx.params().payments.claim_retention);
+    let until = until.map_err(|_| Broken::Overflow)?;
+    match record.due {
+        Some(due) => ctx.remove(&DUE, &(due, key)),
+        None => ctx.remove(&DRAWS, &(record.draw_round, key)),
+    }
+    (record.stage, record.audit, record.due) = (Stage::Void, Audit::Failed, Some(until));
+    let back = refunded.map_or(Credit::ZERO, |refunded| refunded.amount);
+    let left = owed.checked_sub(back).map_err(|_| Broken::Overflow)?;
+    ctx.put(&CLAIMS, &key, &record)?;
+    ctx.put(&DUE, &(until, key), &())?;
+    ctx.put(&RECLAIMS, &key, &Reclaims::new(record.lanes, refunded))?;
+    if let Some(LaneRefund { payer, amount, .. }) = refunded {
+        give_back(ctx, key, payer, amount)?;
+    }
+    ctx.emit(Event::ClaimVoid { operator: key.0, epoch: key.1, left, until });
+    Ok(back)
+}
+
+/// From what a claim is owed into a payer's deposit.
+pub(super) fn give_back(
     ctx: &mut Context<'_>,
     key: ClaimKey,
     payer: AccountId,
-    fee: Credit,
-) -> Result<Credit, Failure> {
-    let mut record = existing(ctx, key)?;
-    let amount = record.owed().map_err(|_| Broken::Overflow)?.min(fee);
+    amount: Credit,
+) -> Result<(), Failure> {
     if amount.is_zero() {
-        return Ok(amount);
+        return Ok(());
     }
+    let mut record = existing(ctx, key)?;
     record.returned = record.returned.checked_add(amount).map_err(|_| Broken::Overflow)?;
     let mut deposit = deposit(ctx, &payer)?;
     deposit.balance = deposit.balance.checked_add(amount).map_err(|_| Broken::Overflow)?;
@@ -188,31 +240,6 @@ pub(crate) fn refund(
     ctx.put(&DEPOSITS, &payer, &deposit)?;
     credits::apply::refund(ctx, payer, amount)?;
     ctx.emit(Event::Refunded { operator: key.0, epoch: key.1, payer, amount });
-    Ok(amount)
-}
-
-/// Ends a claim that failed: what it is still owed is forfeited (R15). One that is settled or
-/// void already stays as it is.
-pub(crate) fn void(ctx: &mut Context<'_>, key: ClaimKey) -> Result<(), Failure> {
-    let mut record = existing(ctx, key)?;
-    match record.stage {
-        Stage::Settled | Stage::Void => return Ok(()),
-        Stage::Filed | Stage::Drawn => verified(ctx, &record)?,
-        Stage::BasePaid => {}
-    }
-    let forfeited = record.owed().map_err(|_| Broken::Overflow)?;
-    let next = ctx.clock().checked_add(ctx.params().payments.claim_retention);
-    let next = next.map_err(|_| Broken::Overflow)?;
-    match record.due {
-        Some(due) => ctx.remove(&DUE, &(due, key)),
-        None => ctx.remove(&DRAWS, &(record.draw_round, key)),
-    }
-    record.returned = record.returned.checked_add(forfeited).map_err(|_| Broken::Overflow)?;
-    (record.stage, record.audit, record.due) = (Stage::Void, Audit::Failed, Some(next));
-    ctx.put(&CLAIMS, &key, &record)?;
-    ctx.put(&DUE, &(next, key), &())?;
-    credits::apply::forfeit(ctx, record.owner, forfeited)?;
-    ctx.emit(Event::ClaimVoid { operator: key.0, epoch: key.1, forfeited });
     Ok(())
 }
 

@@ -1,15 +1,17 @@
-//! Payments: what may be sent, what is recorded, why a sender is refused.
+//! Payments: what may be sent, what is recorded.
 
+mod errors;
 pub mod messages;
 mod params;
 
 use super::{
     math,
-    state::{Allocation, ClaimRecord, Deposit, Lane},
+    state::{Allocation, ClaimRecord, Deposit, Lane, LaneRange, Reclaims},
 };
 use crate::store::{Key, Table};
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{AccountId, ChainId, OperatorId, PublicKey};
+use crypto::{AccountId, Digest, OperatorId, PublicKey, merkle::RangeProof};
+pub use errors::Error;
 pub use messages::*;
 pub use params::Params;
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,9 @@ pub const READY: Table<Round, ()> = Table::new([5, 6], "payments.ready");
 /// Claims by the clock of their next step (R13, R14).
 pub const DUE: Table<(Millis, (OperatorId, Epoch)), ()> = Table::new([5, 7], "payments.due");
 
+/// Which lanes of a void claim have been reclaimed. Invariant: one for each void claim (R17).
+pub const RECLAIMS: Table<(OperatorId, Epoch), Reclaims> =
+    Table::new([5, 11], "payments.reclaims");
 /// Fees of claims whose base is neither paid nor void, by operator. Absent means none (R16).
 pub const UNVERIFIED: Table<OperatorId, Credit> = Table::new([5, 9], "payments.unverified");
 /// Claims whose seed this block brought, until `verification` has drawn from them.
@@ -50,6 +55,34 @@ impl Key for LaneId {
     fn read(bytes: &mut &[u8]) -> Option<Self> {
         let (payer, operator, index) = Key::read(bytes)?;
         Some(Self { payer, operator, index })
+    }
+}
+
+/// One lane of a void claim, whose payer gets back what it paid (R17).
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reclaim {
+    /// Whose claim.
+    pub operator: OperatorId,
+    /// For which period.
+    pub epoch: Epoch,
+    /// The lane's range.
+    pub range: LaneRange,
+    /// Which lane of the claim.
+    pub lane_index: u32,
+    /// The range under the claim's `ranges_root`.
+    pub range_path: RangeProof,
+}
+
+impl Reclaim {
+    /// One lane of a claim as it was filed; nothing if it has no such lane.
+    #[must_use]
+    pub fn of(claim: &Claim, lane_index: u32) -> Option<Self> {
+        let range = LaneRange::of(claim.lanes.get(usize::try_from(lane_index).ok()?)?);
+        let leaves: Vec<Digest> = claim.lanes.iter().map(|it| LaneRange::of(it).leaf()).collect();
+        let at = u64::from(lane_index);
+        let range_path = RangeProof::new(&leaves, at..at.checked_add(1)?).ok()?;
+        Some(Self { operator: claim.operator, epoch: claim.epoch, range, lane_index, range_path })
     }
 }
 
@@ -93,6 +126,8 @@ pub enum Tx {
     } = 3,
     /// 4: Cashes a period's receipts (R6–R11).
     FileClaim(Claim) = 4,
+    /// 5: Takes a lane of a void claim back into its payer's deposit (R17). By anybody.
+    Reclaim(Box<Reclaim>) = 5,
 }
 
 impl Tx {
@@ -103,7 +138,9 @@ impl Tx {
     /// [`Overflow`] only under parameters beyond their bounds.
     pub fn fee(&self, params: &Params) -> Result<Coin, Overflow> {
         match self {
-            Self::Deposit { .. } | Self::Withdraw { .. } => Ok(params.deposit_fee),
+            Self::Deposit { .. } | Self::Withdraw { .. } | Self::Reclaim(_) => {
+                Ok(params.deposit_fee)
+            }
             Self::Allocate { .. } | Self::Extend { .. } => Ok(params.allocate_fee),
             Self::FileClaim(claim) => math::claim_fee(claim.lanes.len(), params),
         }
@@ -198,14 +235,16 @@ pub enum Event {
         /// How much of the fee.
         amount: Credit,
     } = 7,
-    /// A claim failed: nothing more is paid on it.
+    /// A claim failed: nothing more is paid on it, and its payers reclaim what was not.
     ClaimVoid {
         /// Whose.
         operator: OperatorId,
         /// For which period.
         epoch: Epoch,
-        /// What was forfeited of the fee.
-        forfeited: Credit,
+        /// How much of the fee they can reclaim.
+        left: Credit,
+        /// Until when.
+        until: Millis,
     } = 8,
     /// A payer has its fee back, in its deposit.
     Refunded {
@@ -218,233 +257,13 @@ pub enum Event {
         /// How much of the fee.
         amount: Credit,
     } = 9,
-}
-
-/// Why a sender is refused. Numbers are on the wire: never reuse one.
-#[derive(
-    Debug,
-    Clone,
-    PartialEq,
-    Eq,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-    thiserror::Error,
-)]
-#[borsh(use_discriminant = true)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum Error {
-    /// R1, R3.
-    #[error("the amount is zero; give at least one billionth")]
-    ZeroAmount = 0,
-    /// R1, R2.
-    #[error("{amount} exceeds the unreserved deposit, {unreserved}; deposit more or wait")]
-    OverDeposit {
-        /// Asked.
+    /// What was not reclaimed of a void claim is gone: half of its worth burned, half insurance's.
+    Forfeited {
+        /// Whose claim.
+        operator: OperatorId,
+        /// For which period.
+        epoch: Epoch,
+        /// How much of the fee.
         amount: Credit,
-        /// Deposited and not reserved.
-        unreserved: Credit,
-    } = 1,
-    /// R3.
-    #[error("allocation {given} is not the payer's next one, {expected}")]
-    WrongNumber {
-        /// In the transaction.
-        given: u64,
-        /// The next one.
-        expected: u64,
-    } = 2,
-    /// R3, R6.
-    #[error("operator {operator} is not registered")]
-    UnknownOperator {
-        /// Which.
-        operator: OperatorId,
-    } = 3,
-    /// R3, R4.
-    #[error("an expiry at clock {expires} is not between {earliest} and {latest}")]
-    BadExpiry {
-        /// In the transaction.
-        expires: Millis,
-        /// The earliest allowed.
-        earliest: Millis,
-        /// The latest allowed.
-        latest: Millis,
-    } = 4,
-    /// R3, R4.
-    #[error("a session key allocates for itself only; use the account's key for another")]
-    NotTheSigner = 5,
-    /// R4, R9.
-    #[error("allocation {allocation} of {payer} does not exist or has ended")]
-    UnknownAllocation {
-        /// Whose.
-        payer: AccountId,
-        /// Its number.
-        allocation: u64,
-    } = 6,
-    /// R4.
-    #[error("a limit of {given} is below the promised {limit}; it may only grow")]
-    LimitShrinks {
-        /// In the transaction.
-        given: Credit,
-        /// Promised.
-        limit: Credit,
-    } = 7,
-    /// R6.
-    #[error("operator {operator} belongs to another account")]
-    NotTheOwner {
-        /// Which.
-        operator: OperatorId,
-    } = 8,
-    /// R6.
-    #[error("period {epoch} has not ended; the ledger is in period {current}")]
-    PeriodOpen {
-        /// In the claim.
-        epoch: Epoch,
-        /// Of the ledger.
-        current: Epoch,
-    } = 9,
-    /// R6.
-    #[error("period {epoch} is not after {last}, the last one claimed")]
-    AlreadyClaimed {
-        /// In the claim.
-        epoch: Epoch,
-        /// The last one claimed.
-        last: Epoch,
     } = 10,
-    /// R6.
-    #[error("version {key_epoch} of the box key is unknown or no longer good for claims")]
-    BadKeyEpoch {
-        /// In the claim.
-        key_epoch: u32,
-    } = 11,
-    /// R7.
-    #[error("the claim lists no lane")]
-    NoLanes = 12,
-    /// R7.
-    #[error("lane {index} is not after the one before it; sort by payer and lane")]
-    LaneOrder {
-        /// Its place in the claim.
-        index: u32,
-    } = 13,
-    /// R9.
-    #[error("lane {index}: the voucher is for chain {named}, this is {expected}")]
-    WrongChain {
-        /// Its place in the claim.
-        index: u32,
-        /// In the voucher.
-        named: ChainId,
-        /// Of this ledger.
-        expected: ChainId,
-    } = 14,
-    /// R9.
-    #[error("lane {index}: the voucher pays operator {named}")]
-    WrongOperator {
-        /// Its place in the claim.
-        index: u32,
-        /// In the voucher.
-        named: OperatorId,
-    } = 15,
-    /// R8.
-    #[error("lane {index}: receipts {first} to {last} do not follow {claimed}, the last claimed")]
-    WrongRange {
-        /// Its place in the claim.
-        index: u32,
-        /// First receipt of the range.
-        first: u64,
-        /// Last receipt of the range, and the voucher's sequence.
-        last: u64,
-        /// The last receipt claimed before.
-        claimed: u64,
-    } = 16,
-    /// R8.
-    #[error("lane {index}: the voucher's {cumulative} is not above the claimed {claimed}")]
-    StaleVoucher {
-        /// Its place in the claim.
-        index: u32,
-        /// In the voucher.
-        cumulative: Credit,
-        /// Claimed before.
-        claimed: Credit,
-    } = 17,
-    /// R8.
-    #[error("lane {index}: the delta is {given}, the voucher adds {added}")]
-    WrongDelta {
-        /// Its place in the claim.
-        index: u32,
-        /// In the claim.
-        given: Credit,
-        /// What the voucher adds.
-        added: Credit,
-    } = 18,
-    /// R8.
-    #[error("lane {index}: {delta} is below the cashable minimum of {minimum}; wait for more")]
-    BelowMinimum {
-        /// Its place in the claim.
-        index: u32,
-        /// In the claim.
-        delta: Credit,
-        /// The parameter.
-        minimum: Credit,
-    } = 19,
-    /// R9.
-    #[error("lane {index}: the voucher acknowledges no receipt")]
-    Unacknowledged {
-        /// Its place in the claim.
-        index: u32,
-    } = 20,
-    /// R9.
-    #[error("lane {index}: allocation {allocation} is for another operator")]
-    WrongAllocation {
-        /// Its place in the claim.
-        index: u32,
-        /// Its number.
-        allocation: u64,
-    } = 21,
-    /// R9.
-    #[error("lane {index}: key {key} may not sign vouchers of this allocation")]
-    WrongSigner {
-        /// Its place in the claim.
-        index: u32,
-        /// In the voucher.
-        key: PublicKey,
-    } = 22,
-    /// R9.
-    #[error("lane {index}: {delta} exceeds what the allocation has left, {left}")]
-    OverLimit {
-        /// Its place in the claim.
-        index: u32,
-        /// In the claim.
-        delta: Credit,
-        /// Left of the limit.
-        left: Credit,
-    } = 23,
-    /// R9.
-    #[error("lane {index}: the voucher's signature does not hold")]
-    BadSignature {
-        /// Its place in the claim.
-        index: u32,
-    } = 24,
-    /// R10.
-    #[error("the lanes add up to {deltas}, the root to {fee}")]
-    FeeMismatch {
-        /// Sum of the deltas.
-        deltas: Credit,
-        /// Of the root.
-        fee: Credit,
-    } = 25,
-    /// R10.
-    #[error("the ranges hold {ranges} receipts, the root {count}")]
-    CountMismatch {
-        /// Receipts in the ranges.
-        ranges: u64,
-        /// Of the root.
-        count: u64,
-    } = 26,
-    /// R6.
-    #[error("session key {key} is no box key of this operator; claim with that or the owner's")]
-    NotTheBoxKey {
-        /// Who signed.
-        key: PublicKey,
-    } = 27,
 }

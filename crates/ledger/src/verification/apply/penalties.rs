@@ -21,7 +21,7 @@ use crate::{
     disputes::{self, Party, VERDICTS, Verdict},
     error::{Broken, Failure},
     params::DAY,
-    payments::{self, Stage},
+    payments::{self, LaneRefund, Stage},
     staking,
     store::Read,
 };
@@ -48,6 +48,7 @@ pub(super) struct Work {
     pub(super) receipt: Digest,
     pub(super) model: ModelId,
     pub(super) payer: AccountId,
+    pub(super) lane: u32,
     pub(super) fee: Credit,
 }
 
@@ -57,8 +58,8 @@ impl Work {
         request: &payments::messages::Request,
         receipt: &payments::messages::Receipt,
     ) -> Self {
-        let (payer, model) = (request.payer, request.body.model);
-        Self { receipt: receipt.hash(), model, payer, fee: receipt.fee }
+        let (payer, lane, model) = (request.payer, request.lane, request.body.model);
+        Self { receipt: receipt.hash(), model, payer, lane, fee: receipt.fee }
     }
 }
 
@@ -132,10 +133,12 @@ pub(super) fn convict(ctx: &mut Context<'_>, charge: Charge) -> Result<(), Failu
         let claim = payments::apply::existing(ctx, key)?;
         failed = claim.stage == Stage::Void;
         at_stake = (claim.totals.fee, claim.probability.max(floor));
-        if let Some(work) = work {
-            refunded = payments::apply::refund(ctx, key, work.payer, work.fee)?;
-        }
-        payments::apply::void(ctx, key)?;
+        let wrong = work.map(|work| LaneRefund {
+            payer: work.payer,
+            lane: work.lane,
+            amount: work.fee,
+        });
+        refunded = payments::apply::void(ctx, key, wrong)?;
     }
     let known = work.is_some_and(|work| ctx.has(&FAULT_OF, &work.receipt));
     if known || failed && cause.is_silence() {
@@ -147,7 +150,10 @@ pub(super) fn convict(ctx: &mut Context<'_>, charge: Charge) -> Result<(), Failu
     let rules = &ctx.params().verification;
     let model = work.map(|work| work.model);
     let grade = grade(&cause, &before, model, done, ctx.clock(), rules);
-    let fault = fine(ctx, &charge, grade, at_stake, refunded)?;
+    // Payers of a claim that was void before reclaim all of their lanes.
+    let paid = work.map_or(Credit::ZERO, |work| work.fee);
+    let harmed = if failed { Credit::ZERO } else { paid.saturating_sub(refunded) };
+    let fault = fine(ctx, &charge, grade, at_stake, (refunded, harmed))?;
 
     let number = before.faults;
     ctx.put(&FAULTS, &(operator, number), &fault)?;
@@ -179,7 +185,7 @@ fn fine(
     charge: &Charge,
     grade: Grade,
     (value, probability): (Credit, BasisPoints),
-    refunded: Credit,
+    (refunded, harmed): (Credit, Credit),
 ) -> Result<Fault, Failure> {
     let Charge { operator, cause, evidence, done, work, .. } = *charge;
     let own = |_| Broken::Overflow;
@@ -206,7 +212,6 @@ fn fine(
         wanted(grade, bond, (value, probability), correlation, price, rules).map_err(own)?;
     let owner = staking::operator(ctx, &operator)?.map(|record| record.owner);
     let reporter = charge.reporter.filter(|reporter| Some(*reporter) != owner);
-    let harmed = work.map_or(Credit::ZERO, |work| work.fee).saturating_sub(refunded);
     let harmed = credits::math::coin_worth(harmed, price).map_err(own)?;
 
     let taken = staking::apply::slash(ctx, operator, answers, wanted)?;

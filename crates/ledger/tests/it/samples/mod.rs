@@ -175,6 +175,10 @@ fn messages() -> Vec<Sample> {
     ]
 }
 
+fn reclaim() -> payments::Reclaim {
+    payments::Reclaim::of(&claim(), 0).unwrap()
+}
+
 fn registration() -> staking::Registration {
     staking::Registration {
         index: 3,
@@ -234,6 +238,7 @@ pub(crate) fn calls() -> Vec<Call> {
         }),
         Call::Payments(P::Extend { allocation: 4, limit: credits, expires }),
         Call::Payments(P::FileClaim(claim())),
+        Call::Payments(P::Reclaim(Box::new(reclaim()))),
     ]
     .into_iter()
     .chain(disputes::calls())
@@ -299,8 +304,9 @@ pub(crate) fn events() -> Vec<Event> {
         P::ClaimDrawn { operator, epoch, base_due: expires },
         P::BasePaid { operator, epoch, amount: credits },
         P::ClaimSettled { operator, epoch, amount: credits },
-        P::ClaimVoid { operator, epoch, forfeited: credits },
+        P::ClaimVoid { operator, epoch, left: credits, until: expires },
         P::Refunded { operator, epoch, payer, amount: credits },
+        P::Forfeited { operator, epoch, amount: credits },
     ];
     let mut all: Vec<Event> = accounts.into_iter().map(Event::Accounts).collect();
     all.extend(credit_events.into_iter().map(Event::Credits));
@@ -474,6 +480,8 @@ fn payment_records() -> Vec<[Sample; 2]> {
         holds: 2,
         due: Some(Millis::new(61_000)),
     };
+    let refunded = payments::LaneRefund { payer, lane: 2, amount: Credit::new(7) };
+    let reclaims = payments::Reclaims::new(258, Some(refunded));
     vec![
         record(&t::DEPOSITS, &payer, &deposit),
         record(&t::ALLOCATIONS, &(payer, 258), &allocation),
@@ -486,6 +494,7 @@ fn payment_records() -> Vec<[Sample; 2]> {
         record(&t::CLAIMED, &id, &epoch),
         record(&t::UNVERIFIED, &id, &Credit::new(7)),
         record(&t::DRAWN, &(id, epoch), &()),
+        record(&t::RECLAIMS, &(id, epoch), &reclaims),
     ]
 }
 

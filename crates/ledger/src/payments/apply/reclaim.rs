@@ -1,0 +1,55 @@
+//! Payments: what the payers of a void claim have back.
+//!
+//! Rule: R17. Anybody reclaims for any payer: it goes into the payer's own deposit.
+
+use super::{
+    super::{
+        math::reclaimable,
+        schema::{Error, RECLAIMS, Reclaim},
+        state::{ClaimRecord, Stage, claim},
+    },
+    settlement::give_back,
+};
+use crate::{
+    context::Context,
+    error::{Broken, Failure},
+    store::Read,
+};
+
+pub(super) fn reclaim(ctx: &mut Context<'_>, reclaim: &Reclaim) -> Result<(), Failure> {
+    let Reclaim { operator, epoch, range, lane_index, .. } = *reclaim;
+    let key = (operator, epoch);
+    let record = claim(ctx, &operator, epoch)?;
+    let record = record.ok_or(Error::UnknownClaim { operator, epoch })?;
+    if record.stage != Stage::Void {
+        return Err(Error::NotVoid { stage: record.stage }.into());
+    }
+    // A claim that points still hold is kept for longer, but not for its payers.
+    let ended = record.due.ok_or(Broken::Rule("a void claim has no end"))?;
+    if ctx.clock() >= ended {
+        return Err(Error::ReclaimedTooLate { ended }.into());
+    }
+    check_range(&record, reclaim)?;
+    let reclaims = ctx.get(&RECLAIMS, &key)?;
+    let mut reclaims = reclaims.ok_or(Broken::Rule("a void claim has no list of lanes"))?;
+    if reclaims.has(lane_index) {
+        return Err(Error::ReclaimedBefore { index: lane_index }.into());
+    }
+    let before = reclaims.refunded_to(&range);
+    let amount = reclaimable(&record, range.delta, before).map_err(|_| Broken::Overflow)?;
+    if amount.is_zero() {
+        return Err(Error::NothingToReclaim { index: lane_index }.into());
+    }
+    reclaims.note(lane_index);
+    ctx.put(&RECLAIMS, &key, &reclaims)?;
+    give_back(ctx, key, range.payer, amount)
+}
+
+/// The range is a lane of the claim, in the place that is named.
+fn check_range(record: &ClaimRecord, reclaim: &Reclaim) -> Result<(), Error> {
+    let Reclaim { range, lane_index: index, range_path, .. } = reclaim;
+    let leaf = [range.leaf()];
+    let shown =
+        range_path.verify(&record.ranges_root, record.lanes.into(), (*index).into(), &leaf);
+    shown.map_err(|_| Error::NotALane { index: *index })
+}
