@@ -311,11 +311,12 @@ impl Boxes {
         }
         let (epoch, root) = (paths.epoch, paths.root);
         let (mut stored, mut keys) = (Vec::new(), Vec::new());
-        for (key, path) in paths.paths.into_vec() {
+        for placed in paths.paths.into_vec() {
+            let key = placed.leaf.key;
             keys.push(key);
             if key.payer == self.account {
                 let lane = LaneId { payer: key.payer, operator: handle.operator, index: key.lane };
-                stored.push((lane, key.sequence, StoredPath { epoch, root, path }));
+                stored.push((lane, key.sequence, StoredPath { epoch, root, placed }));
             }
         }
         self.records.put_paths(stored).await.map_err(|error| error.to_string())?;

@@ -13,7 +13,10 @@ use crate::{
 };
 use client::{lanes::Payer, store::StoreError};
 use crypto::{AccountId, ChainId, OperatorId, SecretKey, Signed};
-use ledger::payments::schema::{LaneId, Request, Voucher};
+use ledger::{
+    payments::schema::{LaneId, Receipt, Request, Voucher},
+    verification::Exhibit,
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -302,6 +305,17 @@ impl Lease {
         let position = self.lane.payer.position().cumulative;
         let sum = Credit::new(position.get().saturating_add(most.get()));
         self.write_committed(sum);
+    }
+
+    /// Keeps an accepted receipt, in the background: it is needed if a claim leaves it out.
+    pub(crate) fn keep(&self, request: &Signed<Request>, receipt: &Signed<Receipt>) {
+        let exhibit = Exhibit { request: request.clone(), receipt: receipt.clone() };
+        let records = self.lanes.records.clone();
+        tokio::spawn(async move {
+            if let Err(error) = records.put_receipt(&exhibit).await {
+                tracing::error!(%error, "a receipt was not kept");
+            }
+        });
     }
 
     fn note(&self) {

@@ -84,7 +84,7 @@ impl Receipts {
             return Ok(());
         }
         let (claim, evidence) = (*claim, evidence.clone());
-        bundle.settlement = Some(Settlement { path: stored.path, claim, evidence });
+        bundle.settlement = Some(Settlement { path: stored.placed.path, claim, evidence });
         if claim.stage == Stage::Settled
             && let Err(error) = self.records.put_bundle(task, item, bundle).await
         {
@@ -106,5 +106,6 @@ impl Receipts {
 /// Whether a path leads from the receipt to the claim.
 fn holds(bundle: &Bundle, lane: &LaneId, stored: &StoredPath, claim: &ClaimRecord) -> bool {
     let leaf = bundle.receipt.message.leaf(lane.payer, lane.index);
-    stored.root == claim.root && stored.path.verify(&claim.root, &claim.totals, &leaf).is_ok()
+    let path = &stored.placed.path;
+    stored.root == claim.root && path.verify(&claim.root, &claim.totals, &leaf).is_ok()
 }

@@ -335,6 +335,7 @@ impl Order<'_> {
             // Nothing is left to cancel.
             let _ = on_tokens(all.get(seen..).unwrap_or_default());
         }
+        self.lease.keep(&self.request, &receipt);
         self.lease.give_back();
         let box_key = self.handle.box_key;
         Ok(Ran { request: self.request, receipt, box_key, output })
@@ -374,9 +375,10 @@ impl Order<'_> {
     async fn give_up(mut self) -> Failed {
         let begun = self.begun();
         self.cancel().await;
-        let (lease, handle, mut sent) = (self.lease, self.handle, self.sent);
         let times = Times { sent: self.t_sent, first: self.t_first, done: now() };
-        tokio::spawn(async move { wind_down(lease, &handle, &mut sent, times).await });
+        let (lease, handle) = (self.lease, self.handle);
+        let (request, mut sent) = (self.request, self.sent);
+        tokio::spawn(async move { wind_down(lease, &handle, &request, &mut sent, times).await });
         let message = "the operator did not answer in time";
         let error = ApiError::new(Code::OperatorTimeout, message, "retry");
         if begun { Failed::Final(error) } else { Failed::Next(error) }
@@ -384,7 +386,13 @@ impl Order<'_> {
 }
 
 /// Waits for the end of a task that nobody wants any more.
-async fn wind_down(mut lease: Lease, handle: &BoxHandle, sent: &mut SentTask, times: Times) {
+async fn wind_down(
+    mut lease: Lease,
+    handle: &BoxHandle,
+    request: &Signed<Request>,
+    sent: &mut SentTask,
+    times: Times,
+) {
     let ended = async {
         loop {
             match sent.next().await {
@@ -395,9 +403,12 @@ async fn wind_down(mut lease: Lease, handle: &BoxHandle, sent: &mut SentTask, ti
     };
     match timeout(Duration::from_millis(DEADLINE.get()), ended).await {
         Ok(Some(TaskMessage::Done(done))) => {
-            if let Err(error) = lease.payer().accept(&done.0, &handle.box_key, times) {
-                tracing::warn!(%error, "a late receipt does not hold");
-                lease.distrust();
+            match lease.payer().accept(&done.0, &handle.box_key, times) {
+                Ok(()) => lease.keep(request, &done.0),
+                Err(error) => {
+                    tracing::warn!(%error, "a late receipt does not hold");
+                    lease.distrust();
+                }
             }
         }
         Ok(Some(TaskMessage::Refused(_))) => lease.payer().withdraw(),

@@ -4,7 +4,7 @@ use crate::{
     api::Api,
     boxes::Boxes,
     caps::Caps,
-    claims::Claims,
+    claims::{Books, Claims},
     config::Config,
     duplicates::Duplicates,
     funds::{Account, Funds, FundsError},
@@ -149,7 +149,7 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
     let (lanes, funds) = (Arc::clone(&runner.lanes), Arc::clone(&runner.funds));
     let looking = [
         tokio::spawn(Arc::clone(&runner.caps).keep()),
-        tokio::spawn(claims(&config, &rpc, &runner).await?.keep()),
+        tokio::spawn(claims(&rpc, &runner, &records).await?.keep()),
     ];
     let duplicates = Duplicates::new(config.duplicates, Arc::clone(&runner), Arc::clone(&funds));
     let keys = Keys::open(&config.api_keys, &records)?;
@@ -231,10 +231,17 @@ async fn runner(
 }
 
 /// What looks after the claims over the account's lanes.
-async fn claims(config: &Config, rpc: &Rpc, runner: &Runner) -> Result<Claims, GatewayError> {
+async fn claims(rpc: &Rpc, runner: &Runner, records: &Records) -> Result<Claims, GatewayError> {
     let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
-    let (lanes, funds) = (Arc::clone(&runner.lanes), Arc::clone(&runner.funds));
-    Ok(Claims::new(rpc.clone(), config.account, &params, lanes, funds))
+    let books = Books {
+        rpc: rpc.clone(),
+        follower: runner.follower.clone(),
+        account: runner.account,
+        lanes: Arc::clone(&runner.lanes),
+        funds: Arc::clone(&runner.funds),
+        records: records.clone(),
+    };
+    Ok(Claims::new(books, &params))
 }
 
 /// Tasks of an earlier run that a repeat may still mean.

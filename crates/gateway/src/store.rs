@@ -1,4 +1,4 @@
-//! What a gateway must not forget: lanes, keys' spending, tasks, bundles, paths.
+//! What a gateway must not forget: lanes, keys' spending, tasks, bundles, receipts, paths.
 //!
 //! Rules: a lane is here before its voucher or request is sent; a finished task, its bundles and
 //! its charge enter in one write, so that a task is billed once or not at all; API keys are kept
@@ -10,10 +10,13 @@ use client::{
     lanes::Payer,
     store::{Store, StoreError},
 };
-use crypto::{Digest, merkle_sum::SumPath};
-use ledger::payments::schema::LaneId;
+use crypto::{Digest, OperatorId};
+use ledger::{
+    payments::schema::LaneId,
+    verification::{Exhibit, PlacedLeaf},
+};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 use units::{Credit, Epoch};
 
 type Bytes = &'static [u8];
@@ -28,8 +31,15 @@ const TASKS: TableDefinition<'_, &str, Bytes> = TableDefinition::new("tasks");
 const TASK_TIMES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("task_times");
 /// Bundles by task and item.
 const BUNDLES: TableDefinition<'_, (&str, u32), Bytes> = TableDefinition::new("bundles");
-/// Where receipts stand in claims, by lane and sequence.
+/// What stands in claims in the place of receipts, by lane and sequence.
 const PATHS: TableDefinition<'_, (Bytes, u64), Bytes> = TableDefinition::new("paths");
+/// Receipts with their requests, by lane and sequence, until their claims are final.
+const RECEIPTS: TableDefinition<'_, (Bytes, u64), Bytes> = TableDefinition::new("receipts");
+/// Up to which period all claims of an operator are dealt with.
+const LOOKED: TableDefinition<'_, Bytes, u64> = TableDefinition::new("looked");
+
+/// Records that one write forgets.
+const FORGOTTEN_AT_ONCE: usize = 1_024;
 
 /// A finished task.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -63,12 +73,12 @@ pub(crate) enum Answer {
     Rows { rows: Vec<Vec<i32>>, tokens_in: u64 },
 }
 
-/// Where a receipt stands in a claim.
+/// What stands in a claim in the place of a receipt, as the operator says.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct StoredPath {
     pub(crate) epoch: Epoch,
     pub(crate) root: Digest,
-    pub(crate) path: SumPath,
+    pub(crate) placed: PlacedLeaf,
 }
 
 /// The gateway's database.
@@ -88,6 +98,8 @@ impl Records {
             transaction.open_table(TASK_TIMES)?;
             transaction.open_table(BUNDLES)?;
             transaction.open_table(PATHS)?;
+            transaction.open_table(RECEIPTS)?;
+            transaction.open_table(LOOKED)?;
             Ok(())
         };
         store.write(create).await?;
@@ -233,6 +245,102 @@ impl Records {
             Ok(())
         };
         self.store.write(put).await
+    }
+}
+
+/// What shows that a claim leaves a receipt out.
+impl Records {
+    /// Up to which period all claims of an operator are dealt with.
+    pub(crate) fn looked(&self, operator: &OperatorId) -> Result<Option<Epoch>, StoreError> {
+        let table = self.store.read()?.open_table(LOOKED)?;
+        let epoch = table.get(operator.as_bytes().as_slice())?;
+        Ok(epoch.map(|epoch| Epoch::new(epoch.value())))
+    }
+
+    pub(crate) async fn put_looked(
+        &self,
+        operator: OperatorId,
+        epoch: Epoch,
+    ) -> Result<(), StoreError> {
+        let put = move |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(LOOKED)?;
+            table.insert(operator.as_bytes().as_slice(), epoch.get())?;
+            Ok(())
+        };
+        self.store.write(put).await
+    }
+
+    pub(crate) async fn put_receipt(&self, exhibit: &Exhibit) -> Result<(), StoreError> {
+        let lane = encode(&exhibit.request.message.lane_id());
+        let (sequence, value) = (exhibit.receipt.message.sequence, encode(exhibit));
+        let put = move |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(RECEIPTS)?;
+            table.insert((lane.as_slice(), sequence), value.as_slice())?;
+            Ok(())
+        };
+        self.store.write(put).await
+    }
+
+    /// The receipts of a part of a lane, in order.
+    pub(crate) fn receipts(
+        &self,
+        lane: &LaneId,
+        range: RangeInclusive<u64>,
+    ) -> Result<Vec<Exhibit>, StoreError> {
+        let table = self.store.read()?.open_table(RECEIPTS)?;
+        let lane = encode(lane);
+        let (low, high) = ((lane.as_slice(), *range.start()), (lane.as_slice(), *range.end()));
+        let mut receipts = Vec::new();
+        for entry in table.range(low..=high)? {
+            receipts.push(decode("receipts", entry?.1.value())?);
+        }
+        Ok(receipts)
+    }
+
+    /// What stands in the places of a part of a lane, in order.
+    pub(crate) fn paths(
+        &self,
+        lane: &LaneId,
+        range: RangeInclusive<u64>,
+    ) -> Result<Vec<StoredPath>, StoreError> {
+        let table = self.store.read()?.open_table(PATHS)?;
+        let lane = encode(lane);
+        let (low, high) = ((lane.as_slice(), *range.start()), (lane.as_slice(), *range.end()));
+        let mut paths = Vec::new();
+        for entry in table.range(low..=high)? {
+            paths.push(decode("paths", entry?.1.value())?);
+        }
+        Ok(paths)
+    }
+
+    /// Forgets some of the receipts of a lane up to `last`; whether those were all.
+    pub(crate) async fn forget_receipts(
+        &self,
+        lane: &LaneId,
+        last: u64,
+    ) -> Result<bool, StoreError> {
+        let table = self.store.read()?.open_table(RECEIPTS)?;
+        let lane = encode(lane);
+        let mut gone = Vec::new();
+        for entry in table.range((lane.as_slice(), 0)..=(lane.as_slice(), last))? {
+            if gone.len() >= FORGOTTEN_AT_ONCE {
+                break;
+            }
+            gone.push(entry?.0.value().1);
+        }
+        if gone.is_empty() {
+            return Ok(true);
+        }
+        let all = gone.len() < FORGOTTEN_AT_ONCE;
+        let forget = move |transaction: &WriteTransaction| {
+            let mut table = transaction.open_table(RECEIPTS)?;
+            for sequence in gone {
+                table.remove((lane.as_slice(), sequence))?;
+            }
+            Ok(())
+        };
+        self.store.write(forget).await?;
+        Ok(all)
     }
 }
 

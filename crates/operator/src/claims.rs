@@ -293,7 +293,7 @@ fn leaves_of(node: &Node, claim: LaneClaim) -> Result<Option<Due>, ClaimError> {
     if !whole || fees != claim.delta {
         return Ok(None);
     }
-    let leaves = receipts.map(|receipt| receipt.leaf(id.payer, id.index)).collect();
+    let leaves = receipts.map(|receipt| node.leaf(receipt, id)).collect();
     Ok(Some(Due { claim, key_epoch, leaves }))
 }
 

@@ -4,9 +4,12 @@
 
 use crate::{faults::Fault, lanes::Lanes, records::Records, runner::Runner};
 use client::{follow::Follower, rpc::Rpc, transactions::Sender};
-use crypto::{ChainId, ModelId, OperatorId, SecretKey, Signed};
+use crypto::{ChainId, ModelId, OperatorId, SecretKey, Signed, merkle_sum::Leaf};
 use engine::Engine;
-use ledger::{params::Windows, payments::schema::Ask};
+use ledger::{
+    params::Windows,
+    payments::schema::{Ask, LaneId, Receipt, ReceiptKey},
+};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -84,6 +87,15 @@ impl Node {
         let Windows { epoch, claim, .. } = self.windows;
         let now = self.follower.seen().clock;
         Millis::total([now, epoch, epoch, claim]).unwrap_or(Millis::MAX)
+    }
+
+    /// What stands in a claim for one of our receipts.
+    pub(crate) fn leaf(&self, receipt: &Receipt, lane: LaneId) -> Leaf<ReceiptKey> {
+        let leaf = receipt.leaf(lane.payer, lane.index);
+        match &self.fault {
+            Some(fault) => fault.claimed(leaf),
+            None => leaf,
+        }
     }
 
     /// An instant on the box's own clock.

@@ -6,7 +6,7 @@
 
 use crate::{
     node::{Node, Phase},
-    records::{Records, Undelivered},
+    records::Undelivered,
 };
 use client::{
     store::StoreError,
@@ -14,9 +14,9 @@ use client::{
 };
 use crypto::{
     Digest, PublicKey,
-    merkle_sum::{Leaf, SumPath, SumTree},
+    merkle_sum::{Leaf, SumTree},
 };
-use ledger::payments::schema::ReceiptKey;
+use ledger::{payments::schema::ReceiptKey, verification::PlacedLeaf};
 use std::{sync::Arc, time::Duration};
 use units::{Credit, Epoch, List};
 
@@ -71,22 +71,21 @@ async fn page(
     after: Option<Undelivered>,
     tree: Option<ClaimTree>,
 ) -> Result<Option<Page>, StoreError> {
-    let records = node.records.clone();
-    let operator = node.operator;
+    let (node, operator) = (Arc::clone(node), node.operator);
     let work = move || {
-        let mut owed = records.owed(&gateway, after.as_ref(), MAX_PATHS)?;
+        let mut owed = node.records.owed(&gateway, after.as_ref(), MAX_PATHS)?;
         let Some(first) = owed.first().copied() else { return Ok(None) };
         owed.retain(|owed| (owed.epoch, owed.root) == (first.epoch, first.root));
         let last = owed.last().copied();
         let tree = match tree.filter(|tree| (tree.epoch, tree.root) == (first.epoch, first.root)) {
             Some(tree) => Some(tree),
-            None => ClaimTree::read(&records, first.epoch, first.root)?,
+            None => ClaimTree::read(&node, first.epoch, first.root)?,
         };
         let paths = tree.as_ref().map(|tree| Paths {
             operator,
             epoch: first.epoch,
             root: first.root,
-            paths: List::new(owed.iter().filter_map(|owed| tree.path(owed)).collect())
+            paths: List::new(owed.iter().filter_map(|owed| tree.of(owed)).collect())
                 .unwrap_or_default(),
         });
         Ok(Some(Page { paths, last, tree }))
@@ -99,8 +98,8 @@ async fn page(
 pub(crate) struct ClaimTree {
     epoch: Epoch,
     root: Digest,
-    keys: Vec<ReceiptKey>,
-    /// Where each receipt ends in the sum of the fees.
+    leaves: Vec<Leaf<ReceiptKey>>,
+    /// Where each leaf ends in the sum of the fees.
     ends: Vec<Credit>,
     tree: SumTree,
 }
@@ -108,19 +107,16 @@ pub(crate) struct ClaimTree {
 impl ClaimTree {
     /// Rebuilds it; nothing if its parts are gone or do not give its root.
     pub(crate) fn read(
-        records: &Records,
+        node: &Node,
         epoch: Epoch,
         root: Digest,
     ) -> Result<Option<Self>, StoreError> {
-        let Some(claim) = records.claim(epoch, root)? else { return Ok(None) };
+        let Some(claim) = node.records.claim(epoch, root)? else { return Ok(None) };
         let mut leaves = Vec::new();
         for lane in claim.lanes.iter() {
             let id = lane.voucher.message.lane_id();
-            let answers = records.answers(id, lane.first..=lane.last)?;
-            let leaf = |answered: &crate::records::Answered| {
-                answered.receipt.message.leaf(id.payer, id.index)
-            };
-            leaves.extend(answers.iter().map(leaf));
+            let answers = node.records.answers(id, lane.first..=lane.last)?;
+            leaves.extend(answers.iter().map(|answered| node.leaf(&answered.receipt.message, id)));
         }
         let tree = SumTree::new(&leaves).ok().filter(|tree| tree.root() == root);
         let mut sum = 0_u128;
@@ -129,24 +125,25 @@ impl ClaimTree {
             Credit::new(sum)
         };
         let ends = leaves.iter().map(end).collect();
-        let keys = leaves.into_iter().map(|leaf| leaf.key).collect();
         if tree.is_none() {
             tracing::error!(%epoch, %root, "the receipts on disk do not give a claim's root");
         }
-        Ok(tree.map(|tree| Self { epoch, root, keys, ends, tree }))
+        Ok(tree.map(|tree| Self { epoch, root, leaves, ends, tree }))
     }
 
-    /// The receipt in whose part of the fees `at` lies.
-    pub(crate) fn at(&self, at: Credit) -> Option<(ReceiptKey, SumPath)> {
-        let index = self.ends.partition_point(|end| *end <= at);
-        let key = *self.keys.get(index)?;
-        Some((key, self.tree.path(u64::try_from(index).ok()?).ok()?))
+    /// The leaf in whose part of the fees `at` lies.
+    pub(crate) fn at(&self, at: Credit) -> Option<PlacedLeaf> {
+        self.placed(self.ends.partition_point(|end| *end <= at))
     }
 
-    fn path(&self, owed: &Undelivered) -> Option<(ReceiptKey, SumPath)> {
+    fn of(&self, owed: &Undelivered) -> Option<PlacedLeaf> {
         let Undelivered { lane, sequence, .. } = *owed;
         let key = ReceiptKey { payer: lane.payer, lane: lane.index, sequence };
-        let index = u64::try_from(self.keys.binary_search(&key).ok()?).ok()?;
-        Some((key, self.tree.path(index).ok()?))
+        self.placed(self.leaves.binary_search_by_key(&key, |leaf| leaf.key).ok()?)
+    }
+
+    fn placed(&self, index: usize) -> Option<PlacedLeaf> {
+        let leaf = self.leaves.get(index)?.clone();
+        Some(PlacedLeaf { leaf, path: self.tree.path(u64::try_from(index).ok()?).ok()? })
     }
 }

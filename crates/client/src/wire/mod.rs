@@ -19,8 +19,11 @@
 pub mod audit;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{ChainId, Digest, OperatorId, Salt, Signed, merkle_sum::SumPath};
-use ledger::payments::schema::{Ask, LaneId, Receipt, ReceiptKey, Request, Voucher};
+use crypto::{ChainId, Digest, OperatorId, Salt, Signed};
+use ledger::{
+    payments::schema::{Ask, LaneId, Receipt, ReceiptKey, Request, Voucher},
+    verification::PlacedLeaf,
+};
 use units::{Epoch, List, Text};
 
 /// Version of these messages; both sides must have the same.
@@ -35,7 +38,7 @@ pub const MAX_TOKENS: usize = 256;
 pub const MAX_ROW: usize = 16_384;
 /// Receipts in one lane report. A payer is extended far fewer.
 pub const MAX_UNPAID: usize = 16;
-/// Paths in one message: at depth 32 they take 533 kB.
+/// Paths in one message: at depth 32 they take 550 kB.
 pub const MAX_PATHS: usize = 256;
 /// Bytes of a refusal's text.
 pub const MAX_REASON_BYTES: usize = 512;
@@ -168,7 +171,8 @@ pub enum Output {
     Row(List<i32, MAX_ROW>) = 1,
 }
 
-/// Where receipts of one payer stand in a claim.
+/// What stands in a claim in the places of one payer's receipts. Leaves travel with their paths, so
+/// that a gateway sees it, and can show it, if another one stands in the place of its receipt.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Paths {
     /// Whose claim.
@@ -177,8 +181,8 @@ pub struct Paths {
     pub epoch: Epoch,
     /// Its root.
     pub root: Digest,
-    /// Receipts and their paths.
-    pub paths: List<(ReceiptKey, SumPath), MAX_PATHS>,
+    /// The leaves and their paths.
+    pub paths: List<PlacedLeaf, MAX_PATHS>,
 }
 
 /// Why something was not done. The code decides what the gateway does next.

@@ -3,6 +3,7 @@
 mod answers;
 mod billing;
 mod boxes;
+mod claims;
 mod duplicates;
 mod refusals;
 mod settlement;

@@ -10,6 +10,7 @@ mod griefing_challenger;
 mod lazy;
 mod leaked_root;
 mod leaks;
+mod omitting;
 mod output;
 mod silent;
 mod weights;
@@ -18,13 +19,17 @@ pub use colluding_auditor::ColludingAuditor;
 pub use griefing_challenger::GriefingChallenger;
 pub use lazy::Lazy;
 pub use leaked_root::LeakedRoot;
+pub use omitting::Omitting;
 pub use output::FlippedOutput;
 pub use silent::Silent;
 pub use weights::SwappedWeights;
 
 use core::fmt::Debug;
-use crypto::ModelId;
-use ledger::{disputes::schema::Finding, payments::schema::Receipt};
+use crypto::{ModelId, merkle_sum::Leaf};
+use ledger::{
+    disputes::schema::Finding,
+    payments::schema::{Receipt, ReceiptKey},
+};
 use model::Run;
 
 /// What a box or an auditor does otherwise than an honest one. Every method's default is honest.
@@ -54,6 +59,11 @@ pub trait Fault: Debug + Send + Sync {
     fn copied(&self, receipt: &Receipt) -> Option<Finding> {
         let _ = receipt;
         None
+    }
+
+    /// What it puts into its claim in the place of a receipt.
+    fn claimed(&self, leaf: Leaf<ReceiptKey>) -> Leaf<ReceiptKey> {
+        leaf
     }
 
     /// Whether it opens drawn receipts, shows its trace and plays disputes.

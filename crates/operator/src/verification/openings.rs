@@ -25,7 +25,9 @@ use crypto::{AccountId, PublicKey};
 use ledger::{
     Call,
     payments::{CLAIMS, schema::Request},
-    verification::{self, AUDITORS, CONFLICTS, Content, POINTS, Phase as PointPhase, Point},
+    verification::{
+        self, AUDITORS, CONFLICTS, Content, POINTS, Phase as PointPhase, PlacedLeaf, Point,
+    },
 };
 use link::{Dialer, TlsDialer};
 use model::commit;
@@ -130,11 +132,12 @@ impl Openings {
         let node = &self.node;
         let claim = node.rpc.record(&CLAIMS, &(node.operator, epoch)).await?;
         let Some(claim) = claim else { return Ok(None) };
-        let Some(tree) = ClaimTree::read(&node.records, epoch, claim.root)? else {
+        let Some(tree) = ClaimTree::read(node, epoch, claim.root)? else {
             tracing::error!(%epoch, "a drawn claim cannot be rebuilt");
             return Ok(None);
         };
-        let Some((key, path)) = tree.at(point.at) else { return Ok(None) };
+        let Some(PlacedLeaf { leaf, path }) = tree.at(point.at) else { return Ok(None) };
+        let key = leaf.key;
         let lane = ledger::payments::schema::LaneId {
             payer: key.payer,
             operator: node.operator,

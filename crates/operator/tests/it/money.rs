@@ -14,6 +14,7 @@ use ledger::{
         CLAIMS, ClaimRecord, LANES, Stage, math,
         schema::{Receipt, ReceiptKey},
     },
+    verification::PlacedLeaf,
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -79,9 +80,10 @@ fn check(paths: &[Paths], claims: &[ClaimRecord], receipts: &BTreeMap<ReceiptKey
         let claim = claims.iter().find(|claim| claim.epoch == paths.epoch).unwrap();
         assert_eq!(paths.root, claim.root);
         assert_eq!(paths.operator, operator_of("owner"));
-        for (key, path) in paths.paths.iter() {
-            let leaf = receipts[key].leaf(key.payer, key.lane);
-            path.verify(&claim.root, &claim.totals, &leaf).unwrap();
+        for PlacedLeaf { leaf, path } in paths.paths.iter() {
+            let key = leaf.key;
+            assert_eq!(*leaf, receipts[&key].leaf(key.payer, key.lane));
+            path.verify(&claim.root, &claim.totals, leaf).unwrap();
         }
     }
 }
