@@ -45,9 +45,7 @@ impl Known {
         let behind = self.0.range(key..).next().map(|(_, placed)| placed);
         let last = count.saturating_sub(1);
         match (before, behind) {
-            (Some(one), Some(other))
-                if one.path.index.checked_add(1) == Some(other.path.index) =>
-            {
+            (Some(one), Some(other)) if one.path.index.checked_add(1) == Some(other.path.index) => {
                 missing(vec![one, other])
             }
             (_, Some(first)) if first.path.index == 0 => missing(vec![first]),

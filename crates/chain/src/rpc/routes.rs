@@ -14,9 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use crypto::{Digest, OperatorId};
-use ledger::{
-    Call, Read as _, SignedTransaction, payments, transaction::MAX_TRANSACTION_BYTES,
-};
+use ledger::{Call, Read as _, SignedTransaction, payments, transaction::MAX_TRANSACTION_BYTES};
 use light::rpc::{
     BlockAnswer, HexBytes, Outcome, StateAnswer, StateEntry, StateEvidence, StateRange, Status,
     TransactionResult,
@@ -230,7 +228,8 @@ async fn claim(
     let record = shared.machine.read(|state, _| payments::claim(state, &operator, epoch));
     let record = record.map_err(Refusal::internal)?;
     let none = |hint| Refusal::not_found("the claim", hint);
-    let record = record.ok_or_else(|| none("the ledger forgets claims some time after their end"))?;
+    let record =
+        record.ok_or_else(|| none("the ledger forgets claims some time after their end"))?;
     let block = shared.machine.archive().read(record.filed_height).map_err(Refusal::internal)?;
     let block = block.ok_or_else(|| none("its block is no longer kept; ask an older node"))?;
     let content = Block::decode_content(&block.block)

@@ -1,8 +1,7 @@
 //! Payments: scenarios as sentences, and properties of the formulas.
 
 use super::{
-    Audit, Error, Params, Stage, Tx, allocation,
-    Reclaim,
+    Audit, Error, Params, Reclaim, Stage, Tx, allocation,
     apply::{hold, release, void},
     claim, deposit as deposit_of, lane,
     math::{base, base_due, claim_fee, reclaimable, rest_due},
@@ -826,7 +825,8 @@ proptest! {
         paid in 0_u32..=10_000,
         wrong in 0_u128..1 << 62,
     ) {
-        let fee = deltas.iter().sum::<u128>();
+        let fees = Credit::total(deltas.iter().copied().map(Credit::new));
+        let fee = fees.unwrap().get();
         let paid = Credit::new(fee).mul_div(paid.into(), 10_000, units::Rounding::Down).unwrap();
         let (world, key, _) = shared();
         let mut record = claim(&world.state, &key.0, key.1).unwrap().unwrap();

@@ -175,7 +175,7 @@ async fn paths_come_again_until_the_gateway_keeps_them() {
     gateway.done(&world, &mut lane, &embed(), &Ask::new(30, 0)).await;
     gateway.send(&FromGateway::Voucher(lane.voucher(world.chain_id))).await;
     let next = paths(&mut gateway, 1).await;
-    assert_eq!(next[0].paths[0].0.sequence, 2, "the first was not sent again");
+    assert_eq!(next[0].paths[0].leaf.key.sequence, 2, "the first was not sent again");
     operator.shutdown().await;
 }
 

@@ -49,7 +49,6 @@ pub(super) fn reclaim(ctx: &mut Context<'_>, reclaim: &Reclaim) -> Result<(), Fa
 fn check_range(record: &ClaimRecord, reclaim: &Reclaim) -> Result<(), Error> {
     let Reclaim { range, lane_index: index, range_path, .. } = reclaim;
     let leaf = [range.leaf()];
-    let shown =
-        range_path.verify(&record.ranges_root, record.lanes.into(), (*index).into(), &leaf);
+    let shown = range_path.verify(&record.ranges_root, record.lanes.into(), (*index).into(), &leaf);
     shown.map_err(|_| Error::NotALane { index: *index })
 }

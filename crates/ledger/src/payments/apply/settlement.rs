@@ -90,11 +90,7 @@ fn step(ctx: &mut Context<'_>, due: Millis, key: ClaimKey) -> Result<(), Failure
 }
 
 /// R14, R17: what nobody has reclaimed is forfeited with the record.
-fn forget_void(
-    ctx: &mut Context<'_>,
-    key: ClaimKey,
-    record: &ClaimRecord,
-) -> Result<(), Failure> {
+fn forget_void(ctx: &mut Context<'_>, key: ClaimKey, record: &ClaimRecord) -> Result<(), Failure> {
     let amount = record.owed().map_err(|_| Broken::Overflow)?;
     ctx.remove(&CLAIMS, &key);
     ctx.remove(&RECLAIMS, &key);

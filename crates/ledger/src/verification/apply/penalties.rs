@@ -133,11 +133,8 @@ pub(super) fn convict(ctx: &mut Context<'_>, charge: Charge) -> Result<(), Failu
         let claim = payments::apply::existing(ctx, key)?;
         failed = claim.stage == Stage::Void;
         at_stake = (claim.totals.fee, claim.probability.max(floor));
-        let wrong = work.map(|work| LaneRefund {
-            payer: work.payer,
-            lane: work.lane,
-            amount: work.fee,
-        });
+        let wrong =
+            work.map(|work| LaneRefund { payer: work.payer, lane: work.lane, amount: work.fee });
         refunded = payments::apply::void(ctx, key, wrong)?;
     }
     let known = work.is_some_and(|work| ctx.has(&FAULT_OF, &work.receipt));
