@@ -7,7 +7,7 @@ use crate::{
     home::write,
     output::{Failure, Output},
 };
-use engine::import::{
+use engine::import::calibrate::{
     Imported, Report, Stage, Wishes, accuracy::Accuracy, float::Part, import_path, report::Range,
 };
 use indicatif::{ProgressBar, ProgressStyle};

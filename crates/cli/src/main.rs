@@ -15,6 +15,10 @@ mod embed;
 mod explain;
 mod home;
 mod hunt;
+#[cfg(feature = "calibrate")]
+mod import;
+#[cfg(not(feature = "calibrate"))]
+#[path = "no_import.rs"]
 mod import;
 mod keys;
 mod model;

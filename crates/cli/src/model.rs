@@ -37,6 +37,7 @@ pub(crate) enum Command {
         name: String,
     },
     /// Turn a weight file into integers: safetensors, GGUF or ONNX.
+    #[command(hide = cfg!(not(feature = "calibrate")))]
     Import(import::Arguments),
     /// What a model is: task, sizes, work, roots.
     Inspect {

@@ -13,9 +13,10 @@ mod report;
 use std::process::Command;
 use std::sync::Arc;
 
-use engine::import::accuracy::{decoder, encoder};
-use engine::import::float::{Bert, Llama};
-use engine::import::{Recipe, Source, TEXTS, import};
+use engine::import::calibrate::TEXTS;
+use engine::import::calibrate::accuracy::{decoder, encoder};
+use engine::import::calibrate::float::{Bert, Llama};
+use engine::import::{Recipe, Source, import};
 use engine::store::{Loaded, Store};
 use engine::{BATCH_MAX, BackendKind, Engine, Job, Options, Run};
 use model::Model;

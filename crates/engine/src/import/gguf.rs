@@ -130,14 +130,6 @@ impl<'a> Gguf<'a> {
         }
     }
 
-    /// A number that must be there.
-    pub(super) fn float(&self, key: &'static str) -> Result<f64, ImportError> {
-        match self.get(key) {
-            Some(Value::Float(value)) => Ok(*value),
-            other => Err(missing(key, "a number", other)),
-        }
-    }
-
     /// Names of all tensors.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().copied()
@@ -177,7 +169,8 @@ impl<'a> Gguf<'a> {
     }
 }
 
-fn missing(key: &str, expected: &str, found: Option<&Value<'_>>) -> ImportError {
+/// A key that should be there and hold `expected`.
+pub(super) fn missing(key: &str, expected: &str, found: Option<&Value<'_>>) -> ImportError {
     let found = if found.is_some() { "holds something else" } else { "is not there" };
     broken(format!("{key} should be {expected}, but {found}"))
 }

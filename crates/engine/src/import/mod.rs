@@ -7,23 +7,20 @@
 //!
 //! Units behind a norm follow from the weights alone: the largest value that any input can reach is
 //! known, and the unit is chosen so that it just fits. The residual stream of a decoder has no
-//! useful bound; its units stand in the recipe, where a calibration put them once.
+//! useful bound; its units stand in the recipe, where a calibration put them once. That is the
+//! module `calibrate`, which a build has on demand: following a recipe takes no float forward pass.
 
-pub mod accuracy;
 mod bert;
 mod builder;
+#[cfg(feature = "calibrate")]
+pub mod calibrate;
 mod element;
-mod files;
-pub mod float;
 mod gguf;
-mod inspect;
 mod llama;
 mod names;
 mod onnx;
-mod publish;
 mod quantise;
 mod recipe;
-pub mod report;
 mod source;
 mod tokenizer;
 
@@ -35,10 +32,7 @@ use model::{Model, ModelError};
 
 use crate::EngineError;
 
-pub use files::Files;
-pub use publish::{Imported, Stage, TEXTS, Wishes, import_path, inspect_path};
 pub use recipe::{Architecture, Around, Chat, Recipe, RecipeVector, Scales, SourceFiles};
-pub use report::Report;
 pub use source::Source;
 
 /// A source that does not become a model.
@@ -210,6 +204,7 @@ pub fn import(
 /// A model and the real value of one step of each op's output, where it has one.
 struct Built {
     model: Model,
+    #[cfg_attr(not(feature = "calibrate"), expect(dead_code, reason = "reports alone read it"))]
     units: Vec<Option<f64>>,
 }
 

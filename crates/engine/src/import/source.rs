@@ -107,7 +107,8 @@ impl<'a> Source<'a> {
     }
 
     /// Tensors that nothing has read.
-    pub(super) fn unused(&self) -> Vec<String> {
+    #[must_use]
+    pub fn unused(&self) -> Vec<String> {
         let used = self.used.borrow();
         match &self.file {
             File::Safetensors(file) => {
@@ -141,7 +142,10 @@ impl<'a> Source<'a> {
     }
 
     /// How many rows a matrix has.
-    pub(super) fn rows(&self, name: &str) -> Result<u32, ImportError> {
+    ///
+    /// # Errors
+    /// A tensor that is missing, or of another type.
+    pub fn rows(&self, name: &str) -> Result<u32, ImportError> {
         let missing = || ImportError::MissingTensor { name: name.to_owned() };
         let (stored, _) = self.stored(name)?.ok_or_else(missing)?;
         Ok(stored.shape.first().and_then(|rows| u32::try_from(*rows).ok()).unwrap_or(0))

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use engine::Job;
-use engine::import::accuracy::Accuracy;
-use engine::import::{
-    Architecture, ImportError, Recipe, Scales, SourceFiles, Wishes, import_path, inspect_path,
-};
+use engine::import::calibrate::accuracy::Accuracy;
+use engine::import::calibrate::{Wishes, import_path, inspect_path};
+use engine::import::{Architecture, ImportError, Recipe, Scales, SourceFiles};
 use proptest::prelude::*;
 
 use crate::support::{assert_certified, check};

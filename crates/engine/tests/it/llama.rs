@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use engine::import::{
-    Architecture, ImportError, Recipe, Scales, Source, SourceFiles, Stage, Wishes, import,
-    import_path,
-};
+use engine::import::calibrate::accuracy::Accuracy;
+use engine::import::calibrate::{Stage, Wishes, import_path};
+use engine::import::{Architecture, ImportError, Recipe, Scales, Source, SourceFiles, import};
 use engine::{Job, Sampling};
 use preprocess::Preprocess;
 use proptest::prelude::*;
@@ -199,7 +198,7 @@ fn a_file_on_disk_becomes_recipe_model_and_report() {
     assert_eq!(written, made.recipe);
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(import(&bytes, None, &written, &mut no_progress).unwrap().id(), made.model.id());
-    let Some(engine::import::accuracy::Accuracy::Decoder(found)) = made.report.accuracy else {
+    let Some(Accuracy::Decoder(found)) = made.report.accuracy else {
         panic!("{:?}", made.report.accuracy)
     };
     assert!(found.tokens > 1_000 && found.divergence < 0.01, "{found:?}");

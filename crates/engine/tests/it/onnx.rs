@@ -1,6 +1,7 @@
 //! Imports of the small encoder from ONNX graphs, written here as exporters write them.
 
-use engine::import::{ImportError, Source, Wishes, import, import_path};
+use engine::import::calibrate::{Wishes, import_path};
+use engine::import::{ImportError, Source, import};
 use proptest::prelude::*;
 
 use crate::import::{HEADS, PLACES, WIDTH, recipe, tensors};

@@ -1,5 +1,14 @@
 //! From files on disk to a model, a recipe that makes it again, and a report: what a publisher runs
 //! once.
+//!
+//! Rules: compiled with the feature `calibrate` alone, for whoever follows a recipe needs none of
+//! it; what is found out here reaches a model through its recipe only.
+
+pub mod accuracy;
+mod files;
+pub mod float;
+mod inspect;
+pub mod report;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,14 +16,17 @@ use std::sync::Arc;
 use model::Model;
 use preprocess::Preprocess;
 
-use super::accuracy::{self, Accuracy};
+use self::accuracy::Accuracy;
+use self::float::{Bert, Llama, Part};
+use self::inspect::draft;
+use self::report::ranges;
 use super::builder::config;
-use super::float::{Bert, Llama, Part};
-use super::inspect::draft;
-use super::report::{Report, ranges};
 use super::source::Source;
-use super::{Architecture, Files, ImportError, Recipe, RecipeVector, build};
+use super::{Architecture, ImportError, Recipe, RecipeVector, build};
 use crate::Options;
+
+pub use self::files::Files;
+pub use self::report::Report;
 
 /// Texts that a source is calibrated on: plain sentences of many sorts, one a line.
 pub const TEXTS: &str = include_str!("texts.txt");

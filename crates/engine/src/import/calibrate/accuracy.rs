@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use model::{Model, Op};
 
-use super::builder::STEPS_PER_NAT;
 use super::float::{Bert, Llama};
-use super::quantise::SCALE_WIDE;
+use crate::import::builder::STEPS_PER_NAT;
+use crate::import::quantise::SCALE_WIDE;
 use crate::{Engine, EngineError, Job, Options, Output};
 
 /// Rows whose logits are held at once.

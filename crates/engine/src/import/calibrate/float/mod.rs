@@ -10,8 +10,8 @@ pub use bert::Bert;
 pub use llama::Llama;
 use model::Reach;
 
-use super::ImportError;
-use super::source::{Matrix, Source};
+use crate::import::ImportError;
+use crate::import::source::{Matrix, Source};
 
 /// A row set that a forward pass makes, by the op that makes it. Block by block they come in the
 /// order of the ops.

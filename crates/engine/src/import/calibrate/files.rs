@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::ImportError;
+use crate::import::ImportError;
 
 /// Most bytes of a weight file.
 const WEIGHTS_MAX: u64 = 1 << 36;

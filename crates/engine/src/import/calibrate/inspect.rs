@@ -4,9 +4,10 @@
 
 use serde_json::Value as Json;
 
-use super::gguf::{Gguf, Value};
-use super::source::Source;
-use super::{Architecture, Around, Chat, Files, ImportError, Recipe, Scales, SourceFiles};
+use super::Files;
+use crate::import::gguf::{Gguf, Value, missing};
+use crate::import::source::Source;
+use crate::import::{Architecture, Around, Chat, ImportError, Recipe, Scales, SourceFiles};
 
 /// Room above the largest possible value, for the rounding of weights.
 const HEADROOM_MILLI: u32 = 4;
@@ -102,9 +103,9 @@ fn from_gguf(file: &Gguf<'_>) -> Result<Recipe, ImportError> {
     if has("llama.attention.head_count_kv") {
         recipe.key_heads = Some(file.integer("llama.attention.head_count_kv")?);
     }
-    recipe.norm_epsilon = file.float("llama.attention.layer_norm_rms_epsilon")?;
+    recipe.norm_epsilon = float(file, "llama.attention.layer_norm_rms_epsilon")?;
     recipe.rope_base = Some(if has("llama.rope.freq_base") {
-        file.float("llama.rope.freq_base")?
+        float(file, "llama.rope.freq_base")?
     } else {
         10_000.0
     });
@@ -117,6 +118,14 @@ fn from_gguf(file: &Gguf<'_>) -> Result<Recipe, ImportError> {
         recipe.chat = chat_markup(template);
     }
     Ok(recipe)
+}
+
+/// A number that must be there.
+fn float(file: &Gguf<'_>, key: &str) -> Result<f64, ImportError> {
+    match file.get(key) {
+        Some(Value::Float(value)) => Ok(*value),
+        other => Err(missing(key, "a number", other)),
+    }
 }
 
 /// The usual writing of a licence that files name in small letters.
