@@ -190,7 +190,7 @@ impl Claims {
         if claim.as_ref().is_some_and(holds) {
             return Ok(claim);
         }
-        tracing::error!(operator = %key.0, epoch = %key.1, "the node does not know a claim's lanes");
+        tracing::error!(operator = %key.0, epoch = %key.1, "the node knows no lanes of a claim");
         Ok(None)
     }
 

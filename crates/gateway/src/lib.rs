@@ -27,6 +27,7 @@ mod funds;
 mod http;
 mod keys;
 mod lanes;
+mod late;
 mod omissions;
 mod openai;
 mod receipts;

@@ -12,6 +12,7 @@ use crate::{
     error::{ApiError, Code},
     funds::{Funds, FundsError},
     lanes::{LaneError, Lanes, Lease},
+    late::wind_down,
     now,
     router::Router,
 };
@@ -26,12 +27,12 @@ use model::Output;
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use units::{Credit, List, Millis, Price};
 
 /// From a request's arrival at a box to its last token.
-const DEADLINE: Millis = Millis::new(300_000);
+pub(crate) const DEADLINE: Millis = Millis::new(300_000);
 /// How long a box may take to its first sign; then another is tried.
 const FIRST_TOKEN: Duration = Duration::from_secs(60);
 /// How long after the deadline a box is given up.
@@ -383,38 +384,6 @@ impl Order<'_> {
         let error = ApiError::new(Code::OperatorTimeout, message, "retry");
         if begun { Failed::Final(error) } else { Failed::Next(error) }
     }
-}
-
-/// Waits for the end of a task that nobody wants any more.
-async fn wind_down(
-    mut lease: Lease,
-    handle: &BoxHandle,
-    request: &Signed<Request>,
-    sent: &mut SentTask,
-    times: Times,
-) {
-    let ended = async {
-        loop {
-            match sent.next().await {
-                Some(TaskMessage::Tokens(_)) => {}
-                other => return other,
-            }
-        }
-    };
-    match timeout(Duration::from_millis(DEADLINE.get()), ended).await {
-        Ok(Some(TaskMessage::Done(done))) => {
-            match lease.payer().accept(&done.0, &handle.box_key, times) {
-                Ok(()) => lease.keep(request, &done.0),
-                Err(error) => {
-                    tracing::warn!(%error, "a late receipt does not hold");
-                    lease.distrust();
-                }
-            }
-        }
-        Ok(Some(TaskMessage::Refused(_))) => lease.payer().withdraw(),
-        _ => lease.distrust(),
-    }
-    lease.give_back();
 }
 
 /// Holds a receipt against what was asked and what came.

@@ -183,9 +183,9 @@ pub(crate) fn release(ctx: &mut Context<'_>, key: ClaimKey, audit: Audit) -> Res
 }
 
 /// Ends a claim that failed: nothing more is paid on it, and its payers reclaim what it is still
-/// owed (R15, R17). The payer of the wrong receipt, where one is known, has its fee back at once, as
-/// far as so much is owed; returns how much that is. One that is settled or void already stays as it
-/// is.
+/// owed (R15, R17). The payer of the wrong receipt, where one is known, has its fee back at once,
+/// as far as so much is owed; returns how much that is. One that is settled or void already stays
+/// as it is.
 pub(crate) fn void(
     ctx: &mut Context<'_>,
     key: ClaimKey,
