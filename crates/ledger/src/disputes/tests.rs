@@ -4,7 +4,7 @@ use super::{
     Cause, Dispute, Error, Event, Line, Params, Party, Phase, Tx, Verdict,
     apply::{Backing, open},
     dispute, line, load,
-    math::{allowance, bond, defender_cost, time_of},
+    math::{allowance, bond, defender_cost, ends_wrongly, is_comparable, time_of},
     moves::{ClaimedIn, Finding, Length, Move, Subject},
     open_count,
     player::{Stuck, next_move},
@@ -952,6 +952,39 @@ fn flood_moves(
         block.push(world.authorized(name, name, ahead, honest.play(0, play)));
     }
     block
+}
+
+#[test]
+fn r4_a_finding_is_comparable_if_a_re_execution_can_have_it() {
+    let case = signed(|_| {});
+    let mut receipt = case.subject.receipt.message.clone();
+    let finding = |n_out, finish| Finding { n_out, finish, ..case.right.finding() };
+    (receipt.n_out, receipt.finish) = (4, Finish::Stop);
+    assert!(is_comparable(&finding(4, Finish::Stop), &receipt));
+    assert!(is_comparable(&finding(6, Finish::Length), &receipt), "it ends later");
+    assert!(!is_comparable(&finding(0, Finish::Stop), &receipt), "a run has an output");
+    assert!(!is_comparable(&finding(4, Finish::Cancelled), &receipt), "nobody cancels it again");
+    receipt.finish = Finish::Cancelled;
+    assert!(is_comparable(&finding(4, Finish::Cancelled), &receipt));
+    assert!(is_comparable(&finding(3, Finish::Stop), &receipt));
+    assert!(!is_comparable(&finding(3, Finish::Cancelled), &receipt), "it is run to its length");
+    assert!(!is_comparable(&finding(5, Finish::Stop), &receipt), "and no further");
+}
+
+#[test]
+fn r9_an_answer_ends_where_and_as_the_rule_says_or_was_cancelled() {
+    let case = signed(|_| {});
+    let mut receipt = case.subject.receipt.message;
+    (receipt.n_out, receipt.finish) = (4, Finish::Stop);
+    assert!(!ends_wrongly(&receipt, 3, None), "a run goes on as the answer does");
+    assert!(ends_wrongly(&receipt, 3, Some(Finish::Stop)), "a run ends before the answer");
+    assert!(!ends_wrongly(&receipt, 4, Some(Finish::Stop)));
+    assert!(ends_wrongly(&receipt, 4, Some(Finish::Length)), "it ends for another reason");
+    assert!(ends_wrongly(&receipt, 4, None), "a run goes on where the answer ends");
+    receipt.finish = Finish::Cancelled;
+    assert!(!ends_wrongly(&receipt, 4, None));
+    assert!(!ends_wrongly(&receipt, 4, Some(Finish::Stop)));
+    assert!(ends_wrongly(&receipt, 3, Some(Finish::Stop)), "it was over before it was cancelled");
 }
 
 proptest! {
