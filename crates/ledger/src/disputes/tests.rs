@@ -705,21 +705,21 @@ fn r12_who_is_silent_loses_the_line_and_a_flood_is_said_in_the_verdict() {
     let call = case.play(0, answer);
     assert_eq!(case.status("olga", call), rejected(unknown));
 
-    let mut world = signed(|_| ()).world;
-    let mut receipts = Vec::new();
-    for sequence in 1..=9 {
-        let mut one = self::case(world, sequence, one_row);
-        let challenge = one.challenge();
-        one.world.done("alice", challenge);
-        receipts.push(one.receipt);
-        world = one.world;
+    // Eight open at once must be borne; the ninth is a flood, until one of them has ended.
+    for open in [8, 9] {
+        let mut world = signed(|_| ()).world;
+        for sequence in 1..=open {
+            let mut one = self::case(world, sequence, one_row);
+            let challenge = one.challenge();
+            one.world.done("alice", challenge);
+            world = one.world;
+        }
+        world.wait(60_000);
+        let causes: Vec<Cause> = verdicts(&world).iter().map(|verdict| verdict.cause).collect();
+        let mut expected = vec![Cause::NoAnswer { flood: false }; open as usize];
+        expected[0] = Cause::NoAnswer { flood: open == 9 };
+        assert_eq!(causes, expected);
     }
-    world.wait(60_000);
-    let verdicts = verdicts(&world);
-    let floods = verdicts.iter().filter(|verdict| {
-        verdict.cause == Cause::NoAnswer { flood: true } && receipts.contains(&verdict.receipt)
-    });
-    assert!(floods.count() >= 1, "{verdicts:?}");
 }
 
 #[test]
