@@ -144,8 +144,9 @@ impl Claims {
             Stage::Void => self.reclaim(key, record, &watched.own).await?,
             Stage::Settled => true,
             Stage::Filed | Stage::Drawn | Stage::BasePaid => {
-                let checked = watched.checked || self.check(key, record, &watched.own).await?;
-                self.watched.insert(key, Watched { checked, ..watched.clone() });
+                if !watched.checked && self.check(key, record, &watched.own).await? {
+                    self.watched.insert(key, Watched { checked: true, ..watched.clone() });
+                }
                 false
             }
         };
@@ -183,10 +184,7 @@ impl Claims {
     /// A claim with its lanes, if a node has them and they are what the ledger holds.
     async fn filed(&self, key: ClaimKey, record: &ClaimRecord) -> Result<Option<Claim>, RpcError> {
         let claim = self.books.rpc.claim(&key.0, key.1).await?;
-        let holds = |claim: &Claim| {
-            let leaves: Vec<_> = claim.lanes.iter().map(|it| LaneRange::of(it).leaf()).collect();
-            merkle::root(&leaves) == record.ranges_root
-        };
+        let holds = |claim: &Claim| merkle::root(&claim.range_leaves()) == record.ranges_root;
         if claim.as_ref().is_some_and(holds) {
             return Ok(claim);
         }
@@ -201,21 +199,32 @@ impl Claims {
         record: &ClaimRecord,
         own: &[(u32, LaneRange)],
     ) -> Result<bool, LookError> {
-        let (operator, epoch) = key;
         let Some(reclaims) = self.books.rpc.record(&RECLAIMS, &key).await? else { return Ok(true) };
         let Some(claim) = self.filed(key, record).await? else { return Ok(true) };
         for (index, _) in own.iter().filter(|(index, _)| !reclaims.has(*index)) {
             let Some(reclaim) = Reclaim::of(&claim, *index) else { continue };
             let call = Call::Payments(payments::Tx::Reclaim(Box::new(reclaim)));
-            match self.books.funds.send(call).await {
-                Ok(()) => tracing::info!(%operator, %epoch, index, "a lane is reclaimed"),
-                Err(SendError::Rejected(why)) => {
-                    tracing::warn!(%operator, %epoch, index, reason = why.message, "not reclaimed");
-                }
-                Err(error) => return Err(error.into()),
-            }
+            self.send(key, *index, call, "reclaim").await?;
         }
         Ok(true)
+    }
+
+    /// Sends what is filed about one lane of a claim. A refusal is final.
+    async fn send(
+        &self,
+        (operator, epoch): ClaimKey,
+        index: u32,
+        call: Call,
+        what: &'static str,
+    ) -> Result<(), SendError> {
+        match self.books.funds.send(call).await {
+            Ok(()) => tracing::info!(%operator, %epoch, index, what, "filed"),
+            Err(SendError::Rejected(why)) => {
+                tracing::warn!(%operator, %epoch, index, what, reason = why.message, "refused");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Holds a claim against the receipts in the account's lanes; whether nothing more is to be
@@ -293,20 +302,14 @@ impl Claims {
         around: List<PlacedLeaf, 2>,
     ) -> Result<bool, LookError> {
         let Some(claim) = self.filed(key, record).await? else { return Ok(true) };
-        let Some(Reclaim { operator, epoch, range, lane_index, range_path }) =
-            Reclaim::of(&claim, index)
+        let Some(Reclaim { epoch, range, lane_index, range_path, .. }) = Reclaim::of(&claim, index)
         else {
             return Ok(true);
         };
+        tracing::warn!(operator = %key.0, %epoch, "a claim leaves out a receipt");
         let omission = Omission { epoch, exhibit, range, lane_index, range_path, around };
         let call = Call::Verification(verification::Tx::Omission(Box::new(omission)));
-        match self.books.funds.send(call).await {
-            Ok(()) => tracing::warn!(%operator, %epoch, "a claim leaves out a receipt: reported"),
-            Err(SendError::Rejected(why)) => {
-                tracing::warn!(%operator, %epoch, reason = why.message, "an omission is refused");
-            }
-            Err(error) => return Err(error.into()),
-        }
+        self.send(key, index, call, "omission").await?;
         Ok(true)
     }
 }

@@ -26,7 +26,7 @@ use client::{
     transactions::Sender,
 };
 use crypto::ChainId;
-use ledger::tables::PARAMS;
+use ledger::{Params, tables::PARAMS};
 use link::{Limits, Listener, TlsListener};
 use std::{
     io,
@@ -145,11 +145,13 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
     std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
     let records = Records::open(&config.data_dir.join("gateway.redb")).await?;
     let router = Arc::new(Router::default());
-    let runner = Arc::new(runner(&config, &rpc, status.chain_id, &records, &router).await?);
+    let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
+    let chain = status.chain_id;
+    let runner = Arc::new(runner(&config, &params, &rpc, chain, &records, &router).await?);
     let (lanes, funds) = (Arc::clone(&runner.lanes), Arc::clone(&runner.funds));
     let looking = [
         tokio::spawn(Arc::clone(&runner.caps).keep()),
-        tokio::spawn(claims(&rpc, &runner, &records).await?.keep()),
+        tokio::spawn(claims(&params, &rpc, &runner, &records).keep()),
     ];
     let duplicates = Duplicates::new(config.duplicates, Arc::clone(&runner), Arc::clone(&funds));
     let keys = Keys::open(&config.api_keys, &records)?;
@@ -198,12 +200,12 @@ pub async fn start(config: Config) -> Result<Gateway, GatewayError> {
 /// What sends requests and pays for them, with the account's money in place.
 async fn runner(
     config: &Config,
+    params: &Params,
     rpc: &Rpc,
     chain: ChainId,
     records: &Records,
     router: &Arc<Router>,
 ) -> Result<Runner, GatewayError> {
-    let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
     let (account, session_key) = (config.account, config.session_key.clone());
     let follower = Follower::start(rpc.clone()).await?;
     let router = Arc::clone(router);
@@ -224,15 +226,14 @@ async fn runner(
         sender(session_key.clone()),
     ));
     funds.open().await?;
-    let caps =
-        Caps::new(rpc.clone(), follower.clone(), params, Arc::clone(&router), Arc::clone(&lanes));
+    let (params, seen) = (params.clone(), follower.clone());
+    let caps = Caps::new(rpc.clone(), seen, params, Arc::clone(&router), Arc::clone(&lanes));
     let caps = Arc::new(caps);
     Ok(Runner { chain, account, session_key, follower, router, lanes, funds, caps })
 }
 
 /// What looks after the claims over the account's lanes.
-async fn claims(rpc: &Rpc, runner: &Runner, records: &Records) -> Result<Claims, GatewayError> {
-    let params = rpc.record(&PARAMS, &()).await?.ok_or(GatewayError::NoParameters)?;
+fn claims(params: &Params, rpc: &Rpc, runner: &Runner, records: &Records) -> Claims {
     let books = Books {
         rpc: rpc.clone(),
         follower: runner.follower.clone(),
@@ -241,7 +242,7 @@ async fn claims(rpc: &Rpc, runner: &Runner, records: &Records) -> Result<Claims,
         funds: Arc::clone(&runner.funds),
         records: records.clone(),
     };
-    Ok(Claims::new(books, &params))
+    Claims::new(books, params)
 }
 
 /// Tasks of an earlier run that a repeat may still mean.

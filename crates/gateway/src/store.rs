@@ -287,14 +287,7 @@ impl Records {
         lane: &LaneId,
         range: RangeInclusive<u64>,
     ) -> Result<Vec<Exhibit>, StoreError> {
-        let table = self.store.read()?.open_table(RECEIPTS)?;
-        let lane = encode(lane);
-        let (low, high) = ((lane.as_slice(), *range.start()), (lane.as_slice(), *range.end()));
-        let mut receipts = Vec::new();
-        for entry in table.range(low..=high)? {
-            receipts.push(decode("receipts", entry?.1.value())?);
-        }
-        Ok(receipts)
+        self.part(RECEIPTS, "receipts", lane, range)
     }
 
     /// What stands in the places of a part of a lane, in order.
@@ -303,14 +296,21 @@ impl Records {
         lane: &LaneId,
         range: RangeInclusive<u64>,
     ) -> Result<Vec<StoredPath>, StoreError> {
-        let table = self.store.read()?.open_table(PATHS)?;
-        let lane = encode(lane);
-        let (low, high) = ((lane.as_slice(), *range.start()), (lane.as_slice(), *range.end()));
-        let mut paths = Vec::new();
-        for entry in table.range(low..=high)? {
-            paths.push(decode("paths", entry?.1.value())?);
-        }
-        Ok(paths)
+        self.part(PATHS, "paths", lane, range)
+    }
+
+    /// A part of a lane in a table, in order.
+    fn part<T: BorshDeserialize>(
+        &self,
+        table: TableDefinition<'_, (Bytes, u64), Bytes>,
+        name: &'static str,
+        lane: &LaneId,
+        range: RangeInclusive<u64>,
+    ) -> Result<Vec<T>, StoreError> {
+        let table = self.store.read()?.open_table(table)?;
+        let (lane, (first, last)) = (encode(lane), range.into_inner());
+        let entries = table.range((lane.as_slice(), first)..=(lane.as_slice(), last))?;
+        entries.map(|entry| decode(name, entry?.1.value())).collect()
     }
 
     /// Forgets some of the receipts of a lane up to `last`; whether those were all.

@@ -8,7 +8,11 @@ use crate::{
     store::{Corrupt, Read},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{AccountId, Digest, OperatorId, PublicKey, merkle, merkle_sum::Sums};
+use crypto::{
+    AccountId, Digest, OperatorId, PublicKey,
+    merkle::{self, RangeProof},
+    merkle_sum::Sums,
+};
 use serde::{Deserialize, Serialize};
 use units::{BasisPoints, Coin, Credit, Epoch, Height, Millis, Overflow, Round};
 
@@ -203,6 +207,13 @@ impl ClaimRecord {
     /// [`Overflow`] never, by the invariant of `returned`.
     pub fn owed(&self) -> Result<Credit, Overflow> {
         self.totals.fee.checked_sub(self.paid)?.checked_sub(self.returned)
+    }
+
+    /// Whether `path` shows that its `index`-th lane ranges so.
+    #[must_use]
+    pub fn has_range(&self, range: &LaneRange, index: u32, path: &RangeProof) -> bool {
+        let (count, leaf) = (self.lanes.into(), [range.leaf()]);
+        path.verify(&self.ranges_root, count, index.into(), &leaf).is_ok()
     }
 }
 

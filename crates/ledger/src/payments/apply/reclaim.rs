@@ -6,7 +6,7 @@ use super::{
     super::{
         math::reclaimable,
         schema::{Error, RECLAIMS, Reclaim},
-        state::{ClaimRecord, Stage, claim},
+        state::{Stage, claim},
     },
     settlement::give_back,
 };
@@ -29,7 +29,9 @@ pub(super) fn reclaim(ctx: &mut Context<'_>, reclaim: &Reclaim) -> Result<(), Fa
     if ctx.clock() >= ended {
         return Err(Error::ReclaimedTooLate { ended }.into());
     }
-    check_range(&record, reclaim)?;
+    if !record.has_range(&range, lane_index, &reclaim.range_path) {
+        return Err(Error::NotALane { index: lane_index }.into());
+    }
     let reclaims = ctx.get(&RECLAIMS, &key)?;
     let mut reclaims = reclaims.ok_or(Broken::Rule("a void claim has no list of lanes"))?;
     if reclaims.has(lane_index) {
@@ -43,12 +45,4 @@ pub(super) fn reclaim(ctx: &mut Context<'_>, reclaim: &Reclaim) -> Result<(), Fa
     reclaims.note(lane_index);
     ctx.put(&RECLAIMS, &key, &reclaims)?;
     give_back(ctx, key, range.payer, amount)
-}
-
-/// The range is a lane of the claim, in the place that is named.
-fn check_range(record: &ClaimRecord, reclaim: &Reclaim) -> Result<(), Error> {
-    let Reclaim { range, lane_index: index, range_path, .. } = reclaim;
-    let leaf = [range.leaf()];
-    let shown = range_path.verify(&record.ranges_root, record.lanes.into(), (*index).into(), &leaf);
-    shown.map_err(|_| Error::NotALane { index: *index })
 }

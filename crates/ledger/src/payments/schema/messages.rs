@@ -9,6 +9,7 @@
 //! says how they are computed.
 //! Never here: text, images or sound; the input of a task is token ids behind a commitment.
 
+use crate::payments::state::LaneRange;
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::merkle_sum::{Leaf, Sums};
 use crypto::{
@@ -391,4 +392,14 @@ pub struct Claim {
     pub totals: Sums,
     /// One entry per lane, sorted by payer and lane.
     pub lanes: List<LaneClaim, MAX_CLAIM_LANES>,
+}
+
+impl Claim {
+    /// What stands under [`ClaimRecord::ranges_root`], in the order of the lanes.
+    ///
+    /// [`ClaimRecord::ranges_root`]: crate::payments::ClaimRecord::ranges_root
+    #[must_use]
+    pub fn range_leaves(&self) -> Vec<Digest> {
+        self.lanes.iter().map(|lane| LaneRange::of(lane).leaf()).collect()
+    }
 }

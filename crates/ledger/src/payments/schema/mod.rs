@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{Key, Table};
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{AccountId, Digest, OperatorId, PublicKey, merkle::RangeProof};
+use crypto::{AccountId, OperatorId, PublicKey, merkle::RangeProof};
 pub use errors::Error;
 pub use messages::*;
 pub use params::Params;
@@ -78,9 +78,8 @@ impl Reclaim {
     #[must_use]
     pub fn of(claim: &Claim, lane_index: u32) -> Option<Self> {
         let range = LaneRange::of(claim.lanes.get(usize::try_from(lane_index).ok()?)?);
-        let leaves: Vec<Digest> = claim.lanes.iter().map(|it| LaneRange::of(it).leaf()).collect();
         let at = u64::from(lane_index);
-        let range_path = RangeProof::new(&leaves, at..at.checked_add(1)?).ok()?;
+        let range_path = RangeProof::new(&claim.range_leaves(), at..at.checked_add(1)?).ok()?;
         Some(Self { operator: claim.operator, epoch: claim.epoch, range, lane_index, range_path })
     }
 }

@@ -59,12 +59,11 @@ pub(super) fn file(
 
 /// The receipt's lane was claimed over its place.
 fn check_range(claim: &ClaimRecord, omission: &Omission, key: &ReceiptKey) -> Result<(), Error> {
-    let LaneRange { payer, lane, first, last, .. } = omission.range;
+    let Omission { range, lane_index, range_path, .. } = omission;
+    let LaneRange { payer, lane, first, last, .. } = *range;
     let here = (payer, lane) == (key.payer, key.lane) && (first..=last).contains(&key.sequence);
-    let (count, index) = (claim.lanes.into(), omission.lane_index.into());
-    let leaf = [omission.range.leaf()];
-    let shown = omission.range_path.verify(&claim.ranges_root, count, index, &leaf);
-    if here && shown.is_ok() { Ok(()) } else { Err(Error::WrongRange) }
+    let shown = claim.has_range(range, *lane_index, range_path);
+    if here && shown { Ok(()) } else { Err(Error::WrongRange) }
 }
 
 /// Leaves are sorted by key: what would lie between two neighbours is not there.

@@ -13,7 +13,9 @@ use super::{
     records::Audit,
 };
 use crate::faults::Fault;
-use client::{follow::Follower, transactions::Sender, wire::audit::PointKey};
+use client::{
+    follow::Follower, keystore::random_bytes, transactions::Sender, wire::audit::PointKey,
+};
 use crypto::{Digest, ModelId};
 use engine::Engine;
 use ledger::{
@@ -259,9 +261,7 @@ impl Work {
 
 /// A salt that nobody can guess.
 fn own_salt() -> Digest {
-    let mut bytes = [0; 32];
     // Without randomness a finding could be guessed from its commitment, which harms nobody but
     // this auditor.
-    getrandom::fill(&mut bytes).ok();
-    Digest::new(bytes)
+    random_bytes().map_or(Digest::ZERO, |bytes| Digest::new(*bytes))
 }
