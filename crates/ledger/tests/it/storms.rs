@@ -6,7 +6,7 @@
 //! loses for want of space.
 
 use crate::testing::{
-    account, coins,
+    coins,
     network::{Claimed, Network, copies},
     toy::ToyRun,
     transfer,
@@ -56,8 +56,10 @@ struct Storm {
     claims: Vec<Claimed>,
     right: ToyRun,
     lie: ToyRun,
-    /// Challenges not on the ledger yet: who, which claim, which receipt of it.
-    waiting: BTreeMap<String, (usize, usize)>,
+    /// The claim of each receipt that is challenged.
+    disputed: BTreeMap<Digest, usize>,
+    /// Challenges not on the ledger yet: who, and which receipt of its claim.
+    waiting: BTreeMap<Digest, (String, usize)>,
     /// What waits for a place, in the order in which it came.
     pool: Vec<Waits>,
     /// What the ledger has refused: a liar's last step. Nobody sends it twice.
@@ -89,8 +91,7 @@ impl Storm {
         let mut lie = right.clone();
         lie.tokens[1] = 500;
 
-        let (mut served, mut waiting) = (Vec::new(), BTreeMap::new());
-        let mut challengers = challengers.into_iter();
+        let mut served = Vec::new();
         for index in 0..size.operators {
             network.join(&owner(index), coins(1_000));
             let mut runs = copies(&right, size.tasks);
@@ -99,8 +100,6 @@ impl Storm {
                 if index % 2 == 1 {
                     runs[place] = wrong.clone();
                 }
-                let challenger = challengers.next().expect("one for each");
-                waiting.insert(challenger, (index, place));
             }
             served.push((owner(index), runs));
         }
@@ -112,30 +111,40 @@ impl Storm {
             let filing = network.filing(claimed);
             network.world.done(&claimed.owner, filing);
         }
+        let places = (0..size.operators)
+            .flat_map(|claim| (0..size.tasks).step_by(10).map(move |place| (claim, place)));
+        let (mut disputed, mut waiting) = (BTreeMap::new(), BTreeMap::new());
+        for ((claim, place), challenger) in places.zip(challengers) {
+            let receipt = claims[claim].work[place].1.hash();
+            disputed.insert(receipt, claim);
+            waiting.insert(receipt, (challenger, place));
+        }
         let (pool, refused) = (Vec::new(), BTreeSet::new());
-        Self { network, claims, right, lie, waiting, pool, refused, payers, size }
+        Self { network, claims, right, lie, disputed, waiting, pool, refused, payers, size }
+    }
+
+    /// Whether a receipt is wrong.
+    fn lies(&self, receipt: &Digest) -> bool {
+        self.disputed[receipt] % 2 == 1
     }
 
     /// What an account re-executes or has signed: liars stand by their lie.
-    fn run_of(&self, name: &str, receipt: &Digest, own: &BTreeMap<Digest, usize>) -> ToyRun {
-        let lies = own[receipt] % 2 == 1;
+    fn run_of(&self, name: &str, receipt: &Digest) -> ToyRun {
         let defends = name.starts_with("owner");
-        if lies == defends { self.lie.clone() } else { self.right.clone() }
+        if self.lies(receipt) == defends { self.lie.clone() } else { self.right.clone() }
     }
 
     /// What everybody wants to say about disputes.
-    fn wanted(&self, own: &BTreeMap<Digest, usize>) -> BTreeMap<Waits, (String, Call)> {
+    fn wanted(&self) -> BTreeMap<Waits, (String, Call)> {
         let mut wanted = BTreeMap::new();
-        for (challenger, (claim, place)) in &self.waiting {
-            let finding = if claim % 2 == 1 { self.right.finding() } else { self.lie.finding() };
-            let subject = Box::new(self.claims[*claim].opening(*place).subject());
-            let receipt = subject.receipt.message.hash();
+        for (receipt, (challenger, place)) in &self.waiting {
+            let finding = self.run_of(challenger, receipt).finding();
+            let claimed = &self.claims[self.disputed[receipt]];
+            let subject = Box::new(claimed.opening(*place).subject());
             let challenge = Call::Disputes(disputes::Tx::Challenge { subject, finding });
-            wanted.insert((receipt, None), (challenger.clone(), challenge));
+            wanted.insert((*receipt, None), (challenger.clone(), challenge));
         }
-        for (name, call) in
-            self.network.moves(|name, receipt| Some(self.run_of(name, receipt, own)))
-        {
+        for (name, call) in self.network.moves(|name, receipt| Some(self.run_of(name, receipt))) {
             let Call::Disputes(disputes::Tx::Play { receipt, line, .. }) = &call else { continue };
             let open = disputes::line(&self.network.world.state, receipt, *line).unwrap().unwrap();
             wanted.insert((*receipt, Some((*line, open.moves))), (name, call));
@@ -145,8 +154,8 @@ impl Storm {
     }
 
     /// All that waits for a place in the next block: disputes by their age, then payments.
-    fn candidates(&mut self, own: &BTreeMap<Digest, usize>) -> Vec<Authorized<Transaction>> {
-        let mut wanted = self.wanted(own);
+    fn candidates(&mut self) -> Vec<Authorized<Transaction>> {
+        let mut wanted = self.wanted();
         self.pool.retain(|waits| wanted.contains_key(waits));
         let known: BTreeSet<Waits> = self.pool.iter().copied().collect();
         self.pool.extend(wanted.keys().filter(|waits| !known.contains(waits)));
@@ -167,60 +176,38 @@ impl Storm {
 
     /// Blows itself out. The honest side must win every line.
     fn run(mut self) -> Seen {
-        let mut own = BTreeMap::new();
-        for (claim, place) in self.waiting.values() {
-            own.insert(self.claims[*claim].work[*place].1.hash(), *claim);
-        }
+        let all = self.disputed.len();
         let mut seen = Seen { bytes: 1.0, places: 1.0, ..Seen::default() };
         let start = self.network.world.clock();
         let mut decided = BTreeSet::new();
-        while decided.len() < own.len() {
-            assert!(seen.blocks < BLOCKS_MAX, "{} of {} verdicts", decided.len(), own.len());
-            let candidates = self.candidates(&own);
+        while decided.len() < all {
+            assert!(seen.blocks < BLOCKS_MAX, "{} of {all} verdicts", decided.len());
+            let candidates = self.candidates();
             let refs: Vec<&Authorized<Transaction>> = candidates.iter().collect();
             let chosen = select(&self.network.world.state, &refs).unwrap();
             let block: Vec<_> = chosen.iter().map(|index| candidates[*index].clone()).collect();
-            let is_dispute =
-                |it: &&Authorized<Transaction>| it.get().call.traffic() == Traffic::Disputes;
-            let taken = block.iter().filter(is_dispute).count();
-            let waited = candidates.iter().filter(is_dispute).count();
-            seen.note(&block, waited > taken);
-            let before = self.network.world.state.clone();
+            let taken = chosen.iter().filter(|index| **index < self.pool.len()).count();
+            seen.note(&block, self.pool.len() > taken);
             self.network.world.block(&block);
-            let mut refused = Vec::new();
-            for (transaction, outcome) in block.iter().zip(&self.network.world.last.outcomes) {
-                if transaction.get().call.traffic() == Traffic::Payments {
-                    assert_eq!(outcome.status, Status::Applied);
-                } else if outcome.status != Status::Applied {
-                    refused.push(transaction.get().call.clone());
+            for (index, outcome) in chosen.iter().zip(&self.network.world.last.outcomes) {
+                let applied = outcome.status == Status::Applied;
+                match self.pool.get(*index) {
+                    None => assert!(applied, "a payment: {:?}", outcome.status),
+                    Some((receipt, None)) if applied => drop(self.waiting.remove(receipt)),
+                    Some(_) if applied => {}
+                    Some(waits) => drop(self.refused.insert(*waits)),
                 }
             }
-            for call in refused {
-                let Call::Disputes(disputes::Tx::Play { receipt, line, .. }) = call else {
-                    continue;
-                };
-                if let Some(open) = disputes::line(&before, &receipt, line).unwrap() {
-                    self.refused.insert((receipt, Some((line, open.moves))));
-                }
-            }
-            self.waiting.retain(|name, _| {
-                let next = ledger::accounts::next_nonce(
-                    &self.network.world.state,
-                    &account(name),
-                    account(name).get(),
-                );
-                next.unwrap() == units::Nonce::ZERO
-            });
             for event in &self.network.world.last.events {
                 let Event::Disputes(disputes::Event::Decided(verdict)) = event else { continue };
-                let lies = own[&verdict.receipt] % 2 == 1;
-                let honest = if lies { Party::Challenger } else { Party::Defender };
+                let honest =
+                    if self.lies(&verdict.receipt) { Party::Challenger } else { Party::Defender };
                 assert_ne!(verdict.loser, honest, "{verdict:?}");
                 decided.insert(verdict.receipt);
             }
         }
         self.network.world.check();
-        seen.disputes = own.len();
+        seen.disputes = all;
         seen.lasted = self.network.world.clock() - start;
         seen
     }
