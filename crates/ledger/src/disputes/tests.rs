@@ -912,6 +912,8 @@ fn a_thousand_bogus_challenges_cost_a_box_nothing_and_delay_no_honest_verdict() 
     let spent = |name: &String| coins(10).get() - honest.world.balance(name).get();
     let attackers = names.iter().fold(0, |sum, name| sum + spent(name));
     let victim = before.get().saturating_sub(honest.world.balance("olga").get());
+    let delay = verdict.at.get() - opened;
+    eprintln!("victim {victim}, attackers {attackers} billionths; verdict after {delay} ms");
     assert!(20 * victim <= attackers, "{victim} against {attackers}");
 }
 
