@@ -37,10 +37,11 @@ pub(crate) struct Pool {
 }
 
 struct Shared {
-    /// Number of the region in the upper half, the next part in the lower one.
+    /// Number of the region in the upper half, how many of its parts nobody has taken in the lower
+    /// one. Both in one number: a thread that is late for a region must never read how many parts
+    /// the next one has, or it would take one of those before the region is open.
     ticket: AtomicU64,
-    /// Parts of the region, and how many are done.
-    parts: AtomicUsize,
+    /// How many parts of the region are done.
     done: AtomicUsize,
     /// The region's body. Written between regions only; read by who holds a part.
     body: Mutex<Option<Erased>>,
@@ -55,7 +56,8 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Erased(Body<'static>);
 
-const PART: u64 = 0xffff_ffff;
+/// The lower half of a ticket.
+const LEFT: u64 = 0xffff_ffff;
 
 impl Pool {
     /// A pool of `threads` threads, whoever calls counted.
@@ -68,7 +70,6 @@ impl Pool {
         }
         let shared = Arc::new(Shared {
             ticket: AtomicU64::new(0),
-            parts: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             body: Mutex::new(None),
             failed: AtomicBool::new(false),
@@ -95,6 +96,7 @@ impl Pool {
             return (0..parts).for_each(body);
         }
         let _region = self.region.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(parts as u64 <= LEFT, "a ticket holds the parts");
         let body: Body<'_> = &body;
         // SAFETY: `run` returns after all parts are done, and nobody calls the body later: a part
         // is only handed out while its region is the current one.
@@ -146,9 +148,8 @@ impl Shared {
     fn open(&self, parts: usize, body: Erased) -> u64 {
         *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
         self.done.store(0, Ordering::Relaxed);
-        self.parts.store(parts, Ordering::Relaxed);
-        let number = (self.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1) & PART;
-        self.ticket.store(number << 32, Ordering::SeqCst);
+        let number = (self.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1) & LEFT;
+        self.ticket.store(number << 32 | parts as u64, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             let _asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
             self.wake.notify_all();
@@ -160,15 +161,14 @@ impl Shared {
     fn take(&self, number: u64) {
         let mut ticket = self.ticket.load(Ordering::Acquire);
         loop {
-            let (region, part) = (ticket >> 32, (ticket & PART) as usize);
-            // Read after the ticket, so it belongs to this region, or the exchange below fails.
-            if region != number || part >= self.parts.load(Ordering::Relaxed) {
+            let (region, left) = (ticket >> 32, ticket & LEFT);
+            if region != number || left == 0 {
                 return;
             }
-            let next = ticket + 1;
+            let next = ticket - 1;
             match self.ticket.compare_exchange(ticket, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    self.call(part);
+                    self.call(left as usize - 1);
                     ticket = self.ticket.load(Ordering::Acquire);
                 }
                 Err(now) => ticket = now,
@@ -238,6 +238,28 @@ impl Drop for Pool {
         for worker in self.workers.drain(..) {
             // What panicked there has been reported by `run`.
             worker.join().ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regions of different lengths one after the other, so short that threads are late for them.
+    #[test]
+    fn every_part_is_done_once_before_its_region_ends() {
+        const PARTS_MOST: usize = 9;
+        let pool = Pool::new(4).unwrap();
+        for region in 0..200_000_usize {
+            let parts = 2 + region % (PARTS_MOST - 1);
+            let calls = [const { AtomicUsize::new(0) }; PARTS_MOST];
+            pool.run(parts, |part| {
+                calls[part].fetch_add(1, Ordering::Relaxed);
+            });
+            let calls = calls.map(AtomicUsize::into_inner);
+            assert!(calls[..parts].iter().all(|calls| *calls == 1), "{region}: {calls:?}");
+            assert!(calls[parts..].iter().all(|calls| *calls == 0), "{region}: {calls:?}");
         }
     }
 }
