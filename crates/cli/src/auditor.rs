@@ -53,6 +53,9 @@ pub(crate) struct Run {
     /// Where operators bring it content.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Nobody can reach this machine: content is demanded on the ledger, for a fee.
+    #[arg(long, conflicts_with = "listen")]
+    unreachable: bool,
     /// The node's address [default: the last devnet].
     #[arg(long, value_name = "URL")]
     rpc_url: Option<String>,
@@ -75,7 +78,7 @@ pub(crate) async fn run(command: Command, home: &Home, output: &Output) -> Resul
         account,
         key,
         rpc_url,
-        listen: arguments.listen,
+        listen: (!arguments.unreachable).then_some(arguments.listen),
         engines: engines(home, &arguments.models)?,
         fault: None,
     };

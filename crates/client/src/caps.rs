@@ -51,6 +51,13 @@ impl Room {
         Ok(Self { left, claimed })
     }
 
+    /// What it is to whoever takes work that nobody may see: a claim that may hold such work counts
+    /// twice, with all else in it (`ledger::payments`, R16).
+    #[must_use]
+    pub fn halved(self) -> Self {
+        Self { left: self.left.map(|left| Credit::new(left.get() / 2)), ..self }
+    }
+
     /// Whether a task that costs at most `most` fits beside all fees so far and all that running
     /// tasks can cost; else what is left under the cap for all that is not claimed.
     ///

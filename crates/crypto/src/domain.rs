@@ -59,6 +59,8 @@ domains! {
     Ask = "ask.1",
     /// An epoch's claim.
     Claim = "claim.1",
+    /// What sealed content is bound to.
+    SealContext = "seal-context.1",
     /// A leaf of a Merkle tree.
     MerkleLeaf = "merkle-leaf.1",
     /// An inner node of a Merkle tree.

@@ -29,6 +29,7 @@ mod many;
 pub mod merkle;
 pub mod merkle_sum;
 mod salt;
+pub mod seal;
 
 pub use beacon::Seed;
 pub use digest::{BadHex, Digest, hash, hash_bytes, hash_of, sha256_bytes, sha256_of};
@@ -37,6 +38,7 @@ pub use id::{AccountId, ChainId, ModelId, OperatorId};
 pub use keys::{BadKey, BadSignature, PublicKey, SecretKey, Signature, Signed, verify_batch};
 pub use many::hash_many;
 pub use salt::{Salt, Tree};
+pub use seal::{SealKey, SealSecret};
 
 #[cfg(test)]
 mod tests;

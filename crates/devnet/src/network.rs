@@ -19,6 +19,7 @@ use engine::{
     store::{Loaded, Store},
 };
 use gateway::{ApiKey, Funding, Gateway, HttpLimits, KnownModel};
+use ledger::payments::messages::AuditMode;
 use operator::ServedModel;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -210,8 +211,12 @@ async fn start_gateway(
             test: entry.test,
         })
         .collect();
-    let api_key =
-        ApiKey { name: "devnet".to_owned(), secret: config.api_key.clone(), budget: BUDGET };
+    let api_key = ApiKey {
+        name: "devnet".to_owned(),
+        secret: config.api_key.clone(),
+        budget: BUDGET,
+        audit_mode: AuditMode::Open,
+    };
     let config = gateway::Config {
         data_dir: config.data_dir.join("gateway"),
         listen: config.listen,

@@ -133,7 +133,7 @@ impl Place<'_> {
             address: self.gateway.link_addr().to_string(),
             key: self.identities.link.public(),
         };
-        let auditing = Auditing { key: keys.auditor.clone(), listen: ANY };
+        let auditing = Auditing { key: keys.auditor.clone(), listen: Some(ANY) };
         let started = operator::start(operator::Config {
             data_dir: self.config.data_dir.join(format!("operator-{index}")),
             owner: account(&keys.owner),
@@ -145,6 +145,7 @@ impl Place<'_> {
             at_once: AT_ONCE,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,
+            refuses: Vec::new(),
             audit: fault.is_none().then_some(auditing),
             fault,
         });
@@ -162,7 +163,7 @@ impl Place<'_> {
             account: account(&self.identities.outsider),
             key: self.identities.outsider_auditor.clone(),
             rpc_url: self.rpc_url.to_owned(),
-            listen: ANY,
+            listen: Some(ANY),
             engines: models.iter().map(|served| Arc::clone(&served.engine)).collect(),
             fault: Some(fault),
         });

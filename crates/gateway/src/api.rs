@@ -25,6 +25,7 @@ use bytes::Bytes;
 use client::openai::{ChatRequest, EmbeddingsRequest, Encoding, parse};
 use crypto::{Digest, Domain, hash};
 use hyper::body::Incoming;
+use ledger::payments::messages::AuditMode;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
@@ -99,16 +100,17 @@ impl Handler for Api {
 struct Call {
     ask: Ask,
     is_repeat: bool,
+    mode: AuditMode,
     body: Value,
 }
 
 impl Api {
     async fn chat(&self, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
-        let Call { ask, is_repeat, body } = self.call(request).await?;
+        let Call { ask, is_repeat, mode, body } = self.call(request).await?;
         let request = ChatRequest::read(body)?;
         let model = self.known(&request.model)?;
         let (stream, include_usage) = (request.stream, request.include_usage);
-        let prepare = move || prepare_chat(model, &request);
+        let prepare = move || prepare_chat(model, &request, mode);
         let (task, name) = self.begin(ask, is_repeat, prepare).await?;
         let watcher = task.watch(stream);
         let head = ChatHead { id: task.id.clone(), created: task.created_ms / 1_000, model: name };
@@ -120,11 +122,11 @@ impl Api {
     }
 
     async fn embeddings(&self, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
-        let Call { ask, is_repeat, body } = self.call(request).await?;
+        let Call { ask, is_repeat, mode, body } = self.call(request).await?;
         let request = EmbeddingsRequest::read(body)?;
         let model = self.known(&request.model)?;
         let encoding: Encoding = request.encoding;
-        let prepare = move || prepare_embeddings(model, request);
+        let prepare = move || prepare_embeddings(model, request, mode);
         let (task, name) = self.begin(ask, is_repeat, prepare).await?;
         let (answer, cost) = whole(task.watch(false)).await?;
         let Answer::Rows { rows, tokens_in } = answer.as_ref() else {
@@ -144,10 +146,11 @@ impl Api {
         check_type(request.headers())?;
         let idempotency = idempotency(request.headers())?;
         let is_repeat = is_repeat(request.headers());
+        let mode = audit_mode(request.headers())?.unwrap_or_else(|| self.keys.audit_mode(&key));
         let path = request.uri().path().to_owned();
         let bytes = read_body(request.into_body(), &self.limits).await?;
-        let body = hash(Domain::HttpBody, &[path.as_bytes(), &bytes]);
-        Ok(Call { ask: Ask { key, body, idempotency }, is_repeat, body: parse(&bytes)? })
+        let body = hash(Domain::HttpBody, &[path.as_bytes(), mode.name().as_bytes(), &bytes]);
+        Ok(Call { ask: Ask { key, body, idempotency }, is_repeat, mode, body: parse(&bytes)? })
     }
 
     /// The task of a request and its model's name; starts it if it is new.
@@ -367,6 +370,18 @@ fn idempotency(headers: &HeaderMap) -> Result<Option<Digest>, ApiError> {
         );
     }
     Ok(Some(hash(Domain::HttpBody, &[value.as_bytes()])))
+}
+
+/// Who may see the request if its receipt is drawn, where the caller says so.
+fn audit_mode(headers: &HeaderMap) -> Result<Option<AuditMode>, ApiError> {
+    let Some(value) = headers.get("x-audit-mode") else { return Ok(None) };
+    let known = AuditMode::ALL.into_iter().find(|mode| value.as_bytes() == mode.name().as_bytes());
+    known.map(Some).ok_or_else(|| {
+        let names = AuditMode::ALL.map(AuditMode::name).join(", ");
+        let hint = format!("use one of {names}, or leave the header out");
+        ApiError::new(Code::InvalidValue, "there is no such audit mode", hint)
+            .of_field("x-audit-mode")
+    })
 }
 
 /// Whether an SDK says that it has asked before.

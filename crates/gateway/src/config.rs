@@ -4,6 +4,7 @@
 
 use crate::http::HttpLimits;
 use crypto::{AccountId, ModelId, SecretKey};
+use ledger::payments::messages::AuditMode;
 use model::{Facts, Manifest, Model};
 use preprocess::{Preprocess, PreprocessError};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -67,6 +68,9 @@ pub struct ApiKey {
     pub secret: String,
     /// What it may spend in all.
     pub budget: Credit,
+    /// Who may see its requests if their receipts are drawn, unless a request says otherwise in the
+    /// header `x-audit-mode`.
+    pub audit_mode: AuditMode,
 }
 
 impl std::fmt::Debug for ApiKey {

@@ -12,6 +12,7 @@ use crate::{
 use ::http::{HeaderMap, header};
 use client::store::StoreError;
 use crypto::{Digest, Domain, hash};
+use ledger::payments::messages::AuditMode;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,7 @@ const MAX_TASKS_PER_KEY: usize = 64;
 
 #[derive(Debug)]
 struct Account {
+    audit_mode: AuditMode,
     budget: Credit,
     spent: Credit,
     reserved: Credit,
@@ -47,7 +49,9 @@ impl Keys {
         for key in keys {
             let hash = hash_secret(&key.secret);
             let spent = records.spent(&hash)?;
-            let account = Account { budget: key.budget, spent, reserved: Credit::ZERO, tasks: 0 };
+            let ApiKey { budget, audit_mode, .. } = *key;
+            let reserved = Credit::ZERO;
+            let account = Account { audit_mode, budget, spent, reserved, tasks: 0 };
             accounts.insert(hash, account);
         }
         Ok(Arc::new(Self(Mutex::new(accounts))))
@@ -70,6 +74,11 @@ impl Keys {
         let unknown = || ApiError::new(Code::InvalidApiKey, "this gateway knows no such key", hint);
         let key = hash_secret(secret.ok_or_else(unknown)?);
         if self.accounts().contains_key(&key) { Ok(key) } else { Err(unknown()) }
+    }
+
+    /// Who may see what a key asks, unless the request says otherwise.
+    pub(crate) fn audit_mode(&self, key: &Digest) -> AuditMode {
+        self.accounts().get(key).map_or(AuditMode::Open, |account| account.audit_mode)
     }
 
     /// Holds back what a task may cost.

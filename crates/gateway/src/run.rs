@@ -50,6 +50,8 @@ pub(crate) struct Work {
     pub(crate) seed: u64,
     /// Zero for an embedding.
     pub(crate) max_tokens: u32,
+    /// Who may see it if its receipt is drawn.
+    pub(crate) audit_mode: AuditMode,
 }
 
 /// What the network gave, signed on both sides.
@@ -240,7 +242,7 @@ impl Runner {
             price,
             deadline: DEADLINE,
             tier: Tier::Audit,
-            audit_mode: AuditMode::Open,
+            audit_mode: work.audit_mode,
             freshness: self.follower.seen().round,
         }
     }

@@ -21,7 +21,7 @@ use client::{
     openai::{ChatRequest, EmbeddingsRequest, Item},
 };
 use crypto::Salt;
-use ledger::payments::schema::{Finish, Sampling};
+use ledger::payments::schema::{AuditMode, Finish, Sampling};
 use light::ChainAnchor;
 use model::{Output, inspect::Task as Kind};
 use preprocess::{Preprocess, PreprocessError, StopMatcher, StreamDecoder};
@@ -57,6 +57,7 @@ pub(crate) struct Shop {
 pub(crate) fn prepare_chat(
     model: Arc<KnownModel>,
     request: &ChatRequest,
+    audit_mode: AuditMode,
 ) -> Result<Prepared, ApiError> {
     if model.facts.task != Kind::Generate {
         return Err(wrong_kind(&model, "chat completions"));
@@ -85,7 +86,8 @@ pub(crate) fn prepare_chat(
     let source = request.messages.iter().map(Into::into).collect();
     let source = Source::Chat(List::new(source).map_err(ApiError::internal)?);
     let sampling = request.sampling;
-    let work = Work { model: Arc::clone(&model), ids, salt: salt()?, sampling, seed, max_tokens };
+    let (model_of, salt) = (Arc::clone(&model), salt()?);
+    let work = Work { model: model_of, ids, salt, sampling, seed, max_tokens, audit_mode };
     Ok(Prepared { model, works: vec![(work, source)], stop: request.stop.clone() })
 }
 
@@ -93,6 +95,7 @@ pub(crate) fn prepare_chat(
 pub(crate) fn prepare_embeddings(
     model: Arc<KnownModel>,
     request: EmbeddingsRequest,
+    audit_mode: AuditMode,
 ) -> Result<Prepared, ApiError> {
     if model.facts.task != Kind::Embed {
         return Err(wrong_kind(&model, "embeddings"));
@@ -124,6 +127,7 @@ pub(crate) fn prepare_embeddings(
             sampling,
             seed: 0,
             max_tokens: 0,
+            audit_mode,
         };
         works.push((work, source));
     }

@@ -22,7 +22,7 @@ pub use crate::{
     },
     verification::schema::{
         AUDITORS, CONFLICT_OF, CONFLICTS, CONFLICTS_DUE, CORRELATION, DELIVERED, FAULT_OF, FAULTS,
-        LEAVING, POINT_OF, POINTS, POINTS_DUE, ROSTER, SEATS, STANDINGS,
+        LEAVING, POINT_OF, POINTS, POINTS_DUE, ROSTER, SEALED, SEATS, STANDINGS,
     },
 };
 use crate::{
@@ -103,6 +103,7 @@ pub const ALL: &[TableInfo] = &[
     CORRELATION.info(),
     DELIVERED.info(),
     SEATS.info(),
+    SEALED.info(),
 ];
 
 /// The table a key belongs to.

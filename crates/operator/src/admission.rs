@@ -32,6 +32,7 @@ pub(crate) fn check<'a>(node: &'a Node, task: &Task) -> Result<Fit<'a>, Refusal>
     let request = &task.request.message;
     check_parties(node, task)?;
     let served = check_model(node, request)?;
+    check_mode(node, request)?;
     check_time(node, request)?;
     let ids = &task.ids;
     check_bounds(served, request, ids)?;
@@ -85,6 +86,15 @@ fn check_model<'a>(node: &'a Node, request: &Request) -> Result<&'a Served, Refu
         return refuse(RefusalCode::Price, &reason);
     }
     Ok(served)
+}
+
+fn check_mode(node: &Node, request: &Request) -> Result<(), Refusal> {
+    let mode = request.audit_mode;
+    if node.refuses.contains(&mode) {
+        let reason = format!("no receipts of audit mode {} are given here", mode.name());
+        return refuse(RefusalCode::AuditMode, &reason);
+    }
+    Ok(())
 }
 
 fn check_time(node: &Node, request: &Request) -> Result<(), Refusal> {

@@ -1,12 +1,18 @@
 //! Keeps in mind what this box may still take on under the ledger's value cap.
 //!
 //! Rules: read every few seconds, and whenever a claim has reached the ledger; a node that is away
-//! changes nothing. Never here: what must fit; that is `client::caps`.
+//! changes nothing; a box that takes work nobody may see has half of the room, because its claims
+//! may count twice. Never here: what must fit; that is `client::caps`.
 
 use crate::node::{Node, Phase};
-use client::caps::Room;
-use ledger::Params;
+use client::{
+    caps::Room,
+    rpc::{Rpc, RpcError},
+};
+use crypto::OperatorId;
+use ledger::{Params, payments::schema::AuditMode};
 use std::{sync::Arc, time::Duration};
+use units::{Credit, Millis};
 
 /// How old what is known gets before it is read again.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -23,9 +29,22 @@ pub(crate) async fn run(node: Arc<Node>, params: Params) {
         }
         let clock = node.follower.seen().clock;
         let claimed = node.lanes.allocations.claimed_in_all();
-        match Room::read(&node.rpc, &params, &node.operator, clock, claimed).await {
+        match read(&node.rpc, &params, node.operator, clock, claimed, &node.refuses).await {
             Ok(room) => node.lanes.allocations.limit(room),
             Err(error) => tracing::debug!(%error, "the value cap cannot be read"),
         }
     }
+}
+
+/// What a box that refuses these modes may take on; `claimed` as for [`Room::read`].
+pub(crate) async fn read(
+    rpc: &Rpc,
+    params: &Params,
+    operator: OperatorId,
+    clock: Millis,
+    claimed: Credit,
+    refuses: &[AuditMode],
+) -> Result<Room, RpcError> {
+    let room = Room::read(rpc, params, &operator, clock, claimed).await?;
+    Ok(if refuses.contains(&AuditMode::CanaryOnly) { room } else { room.halved() })
 }

@@ -25,7 +25,7 @@ use ledger::{
     disputes::LOADS,
     payments::{
         self, ALLOCATIONS, CLAIMS, ClaimRecord, LANES, Stage,
-        schema::{Claim, LaneClaim, LaneId, MAX_CLAIM_LANES, ReceiptKey, Voucher},
+        schema::{AuditMode, Claim, LaneClaim, LaneId, MAX_CLAIM_LANES, ReceiptKey, Voucher},
     },
     staking::BOX_KEYS,
     tables::PARAMS,
@@ -236,6 +236,7 @@ async fn build(node: &Node, epoch: Epoch) -> Result<Option<Claim>, ClaimError> {
     }
     let leaves: Vec<_> = lanes.values().flat_map(|due| due.leaves.iter().cloned()).collect();
     let tree = SumTree::new(&leaves)?;
+    let canary_only = lanes.values().any(|due| due.canary_only);
     let lanes = lanes.into_values().map(|due| due.claim).collect();
     Ok(Some(Claim {
         operator: node.operator,
@@ -244,6 +245,7 @@ async fn build(node: &Node, epoch: Epoch) -> Result<Option<Claim>, ClaimError> {
         root: tree.root(),
         totals: tree.totals(),
         lanes: List::new(lanes).unwrap_or_default(),
+        canary_only,
     }))
 }
 
@@ -252,6 +254,8 @@ struct Due {
     claim: LaneClaim,
     key_epoch: u32,
     leaves: Vec<Leaf<ReceiptKey>>,
+    /// Whether a receipt in it is never opened.
+    canary_only: bool,
 }
 
 /// Every lane whose voucher pays for more than the ledger has paid.
@@ -294,7 +298,9 @@ fn leaves_of(node: &Node, claim: LaneClaim) -> Result<Option<Due>, ClaimError> {
         return Ok(None);
     }
     let leaves = receipts.map(|receipt| node.leaf(receipt, id)).collect();
-    Ok(Some(Due { claim, key_epoch, leaves }))
+    let mut modes = answers.iter().map(|answered| answered.request.message.audit_mode);
+    let canary_only = modes.any(|mode| mode == AuditMode::CanaryOnly);
+    Ok(Some(Due { claim, key_epoch, leaves, canary_only }))
 }
 
 /// Those that the ledger will take: covered by live allocations, under a key good for claims,

@@ -7,6 +7,7 @@ use crate::{StartError, faults::Fault};
 use client::{lanes::CREDIT_LIMIT, wire};
 use crypto::{AccountId, PublicKey, SecretKey};
 use engine::Engine;
+use ledger::payments::messages::AuditMode;
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc};
 use units::Price;
 
@@ -41,6 +42,10 @@ pub struct Config {
     pub queue: usize,
     /// Unpaid receipts it puts up with per lane; 1 to [`wire::MAX_UNPAID`].
     pub credit_limit: usize,
+    /// Audit modes of which it takes no task; at most each once. A box that takes those of mode
+    /// [`AuditMode::CanaryOnly`] takes half as much of all, because claims that may hold them count
+    /// twice against its value cap.
+    pub refuses: Vec<AuditMode>,
     /// Whether it audits others, and how: with the models that it serves, in its owner's name.
     pub audit: Option<Auditing>,
     /// What it does wrong: nothing, but in devnets and tests of what catches it.
@@ -61,8 +66,9 @@ pub struct Gateway {
 pub struct Auditing {
     /// Signs findings, as a session key of the owner, and proves the auditor to operators.
     pub key: SecretKey,
-    /// Where operators bring it content; port 0 takes any free port.
-    pub listen: SocketAddr,
+    /// Where operators bring it content; port 0 takes any free port. None where nobody can reach
+    /// it: then it demands all content on the ledger.
+    pub listen: Option<SocketAddr>,
 }
 
 /// One model and its price.
@@ -90,6 +96,7 @@ impl Config {
         within("queue", self.queue, 1, MAX_QUEUE)?;
         within("at_once", self.at_once, 1, MAX_AT_ONCE)?;
         within("credit_limit", self.credit_limit, 1, wire::MAX_UNPAID)?;
+        within("refuses", self.refuses.len(), 0, AuditMode::ALL.len())?;
         let ids: BTreeSet<_> =
             self.models.iter().map(|served| served.engine.model().id()).collect();
         within("different models", ids.len(), self.models.len(), self.models.len())

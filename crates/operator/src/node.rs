@@ -8,7 +8,7 @@ use crypto::{ChainId, ModelId, OperatorId, SecretKey, Signed, merkle_sum::Leaf};
 use engine::Engine;
 use ledger::{
     params::Windows,
-    payments::schema::{Ask, LaneId, Receipt, ReceiptKey},
+    payments::schema::{Ask, AuditMode, LaneId, Receipt, ReceiptKey},
 };
 use std::{
     collections::BTreeMap,
@@ -50,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) key: SecretKey,
     /// Sends transactions under that key, one after the other.
     pub(crate) sender: Mutex<Sender>,
+    /// Audit modes of which it takes no task.
+    pub(crate) refuses: Vec<AuditMode>,
     pub(crate) fault: Option<Arc<dyn Fault>>,
     pub(crate) models: BTreeMap<ModelId, Served>,
     pub(crate) windows: Windows,

@@ -20,7 +20,7 @@ use crate::{
         openings::Openings,
     },
 };
-use client::{caps::Room, follow::Follower, rpc::Rpc, transactions::Sender};
+use client::{follow::Follower, rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, ModelId, OperatorId};
 use ledger::{
     Call,
@@ -86,7 +86,8 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         lanes.allocations.claimed(&lane, claimed);
     }
     let (clock, claimed) = (follower.seen().clock, lanes.allocations.claimed_in_all());
-    lanes.allocations.limit(Room::read(&rpc, &params, &operator, clock, claimed).await?);
+    let room = caps::read(&rpc, &params, operator, clock, claimed, &config.refuses).await?;
+    lanes.allocations.limit(room);
     let auditor = audit(&config).await?;
     let asks = Asks { chain, operator, key_epoch };
     let sender = Sender::new(rpc.clone(), chain, config.owner, config.box_key.clone());
@@ -106,6 +107,7 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         clock: Clock::start(),
         key: config.box_key,
         sender: Mutex::new(sender),
+        refuses: config.refuses,
         fault: config.fault,
     });
     profile(&node).await;

@@ -4,7 +4,7 @@
 //! its claim is said in words. Never here: whether the record is the ledger's.
 
 use super::verify::{Finding, Standing, finding};
-use ledger::payments::{Audit, ClaimRecord, Stage};
+use ledger::payments::{Audit, ClaimRecord, Stage, messages::AuditMode};
 use serde::Serialize;
 
 /// How far a receipt has come.
@@ -56,8 +56,18 @@ pub(super) fn audit(claim: &ClaimRecord) -> Finding {
         Audit::PassedOver => "not drawn: the seed passed the claim over",
         Audit::Running => "receipts of its claim are being run again by others",
         Audit::Passed => "receipts drawn from its claim were run again by others and found right",
-        Audit::Unaudited => "drawn, but nobody could run the model again",
+        Audit::Unaudited => "drawn, but nobody could run the model again, or was let to",
         Audit::Failed => "its claim failed its audit: it is refunded and earns nothing",
     };
     finding("audit", Standing::Proven, statement)
+}
+
+/// Whom the payer lets see input and output if the receipt is drawn: signed in the request.
+pub(super) fn mode(mode: AuditMode) -> Finding {
+    let statement = match mode {
+        AuditMode::Open => "open: auditors may see it, and everybody if one demands it",
+        AuditMode::Sealed => "sealed: its auditors may see it, and nobody else",
+        AuditMode::CanaryOnly => "canary_only: nobody may, so no audit can look at it",
+    };
+    finding("audit mode", Standing::Proven, statement)
 }

@@ -434,6 +434,7 @@ fn statements(bundle: &Bundle) -> Vec<Finding> {
             Standing::Replayable,
             format!("semantics version {}, a draft; run --replay", request.body.semantics),
         ),
+        level::mode(request.audit_mode),
         finding("latency", Standing::Claimed, format!("{span} ms, by the box's own clock")),
     ]
 }

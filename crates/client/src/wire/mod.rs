@@ -226,6 +226,8 @@ pub enum RefusalCode {
     Identity = 11,
     /// 12: The payer cancelled before the first token.
     Cancelled = 12,
+    /// 13: Receipts of this audit mode are not given here; another box may.
+    AuditMode = 13,
     /// 14: The box has as much unverified work as the ledger lets it claim; another may have room.
     ValueCap = 14,
 }

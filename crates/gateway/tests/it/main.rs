@@ -5,6 +5,7 @@ mod billing;
 mod boxes;
 mod claims;
 mod duplicates;
+mod modes;
 mod refusals;
 mod settlement;
 mod world;

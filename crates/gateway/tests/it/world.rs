@@ -12,6 +12,7 @@ use ledger::{
     credits::PriceSource,
     genesis::{GenesisAccount, GenesisModel, GenesisOperator, GenesisSession},
     models::Publication,
+    payments::messages::AuditMode,
     staking,
 };
 use model::Model;
@@ -80,7 +81,7 @@ fn registered(models: &Models) -> Vec<GenesisModel> {
     all.map(model).to_vec()
 }
 
-fn genesis(models: &Models) -> Genesis {
+fn genesis(models: &Models, params: Params) -> Genesis {
     let session = |role: &str| GenesisSession {
         key: key(role).public(),
         fee_cap: Coin::whole(100).unwrap(),
@@ -112,7 +113,7 @@ fn genesis(models: &Models) -> Genesis {
         accounts: List::new(accounts).unwrap(),
         operators: List::new(OWNERS.map(operator).to_vec()).unwrap(),
         models: List::new(registered(models)).unwrap(),
-        params: params(),
+        params,
     }
 }
 
@@ -147,11 +148,26 @@ pub(crate) struct World {
 impl World {
     /// A chain and a gateway, without boxes.
     pub(crate) async fn empty() -> Self {
+        Self::with(params()).await
+    }
+
+    /// The same where every claim is audited.
+    pub(crate) async fn audited() -> Self {
+        let mut params = params();
+        params.windows = Params::devnet().windows;
+        params.windows.epoch = Millis::new(3_000);
+        params.verification.leaves = 1;
+        params.verification.audited_owners = 1;
+        params.verification.audit_floor = BasisPoints::WHOLE;
+        Self::with(params).await
+    }
+
+    async fn with(params: Params) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let models = Models::new();
         let config = chain::Config {
             dir: folder.path().join("chain"),
-            genesis: genesis(&models),
+            genesis: genesis(&models, params),
             keys: ValidatorKeys::from_secrets([7; 32], [8; 32]),
             rpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
@@ -189,6 +205,7 @@ impl World {
             name: secret.to_owned(),
             secret: secret.to_owned(),
             budget,
+            audit_mode: AuditMode::Open,
         };
         let config = || Config {
             data_dir: self.folder().join("gateway"),
@@ -262,6 +279,7 @@ impl World {
             at_once: 1,
             queue: operator::Config::QUEUE,
             credit_limit: operator::Config::CREDIT_LIMIT,
+            refuses: Vec::new(),
             audit: None,
             fault,
         };

@@ -1,6 +1,7 @@
 //! Payments: what always holds. All violations are returned, not the first.
 
 use super::{
+    math::counted,
     schema::{
         ALLOCATION_EXPIRIES, ALLOCATIONS, CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, RECLAIMS, UNVERIFIED,
     },
@@ -88,9 +89,10 @@ fn check_claims(state: &State, findings: &mut Findings) -> Result<(), Broken> {
     let open: Vec<_> = claims.iter().filter(|(_, it)| it.stage <= Stage::Drawn).collect();
     for (operator, unverified) in all(state, &UNVERIFIED)? {
         let own = open.iter().filter(|(key, _)| key.0 == operator);
-        let fees = Credit::total(own.map(|(_, record)| record.totals.fee));
-        findings.require(fees == Ok(unverified), || {
-            format!("R16 payments: {operator} has {unverified} unverified, its claims {fees:?}")
+        let counted = own.map(|(_, record)| counted(record.totals.fee, record.canary_only));
+        let counted = counted.collect::<Result<Vec<Credit>, _>>().and_then(Credit::total);
+        findings.require(counted == Ok(unverified), || {
+            format!("R16 payments: {operator} has {unverified} unverified, its claims {counted:?}")
         });
     }
     findings.require(open.iter().all(|(key, _)| state.has(&UNVERIFIED, &key.0)), || {

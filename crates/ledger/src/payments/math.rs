@@ -40,6 +40,15 @@ pub fn rest_due(filed: Millis, base_due: Millis, windows: &Windows) -> Result<Mi
     Ok(filed.checked_add(windows.challenge)?.max(base_due))
 }
 
+/// What a claim's fee counts as unverified work (R16): twice, if some of its receipts may never be
+/// opened.
+///
+/// # Errors
+/// [`Overflow`] if it does not fit.
+pub fn counted(fee: Credit, canary_only: bool) -> Result<Credit, Overflow> {
+    if canary_only { fee.checked_add(fee) } else { Ok(fee) }
+}
+
 /// What the payer of a lane reclaims of a void claim (R17): the lane's share of what was not paid,
 /// less what was refunded to it; rounded down, the dust is forfeited. Never more than is left.
 ///

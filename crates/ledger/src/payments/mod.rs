@@ -44,7 +44,8 @@
 //!   claim that failed is void and pays nobody but its payers: the one of a wrong receipt has its
 //!   fee back in its deposit at once.
 //! - R16 The fees of an operator's claims whose base is neither paid nor void are its unverified
-//!   work: `verification` holds it against the value cap.
+//!   work: `verification` holds it against the value cap. A claim that says that some of its
+//!   receipts may never be opened counts twice.
 //! - R17 While a void record is kept, each lane of it is reclaimed once: its share of what was not
 //!   paid, less what was refunded to it, goes back into its payer's deposit. Whoever shows the
 //!   lane's range under `ranges_root` may do it. What is left in the end is forfeited.

@@ -176,6 +176,8 @@ pub struct ClaimRecord {
     pub ranges_root: Digest,
     /// How many lanes.
     pub lanes: u32,
+    /// Whether a receipt in it may be one that is never opened.
+    pub canary_only: bool,
     /// The block that filed it.
     pub filed_height: Height,
     /// The clock at filing.
@@ -314,7 +316,7 @@ const fn bit_of(index: u32) -> u8 {
     1 << (index % 8)
 }
 
-/// Fees of an operator's claims whose base is neither paid nor void: unverified work (R16).
+/// What an operator's claims whose base is neither paid nor void count: unverified work (R16).
 ///
 /// # Errors
 /// [`Corrupt`] for a damaged record.

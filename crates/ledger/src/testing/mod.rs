@@ -446,6 +446,7 @@ pub(crate) fn claim_of(operator: OperatorId, epoch: Epoch, mut lanes: Vec<LaneCl
         root: digest("root"),
         totals: crypto::merkle_sum::Sums { fee, work: WorkUnits::new(count), count },
         lanes: List::new(lanes).unwrap(),
+        canary_only: false,
     }
 }
 

@@ -8,8 +8,9 @@ use super::{
     toy::{self, ToyRun},
 };
 use crypto::{
-    AccountId, Digest, OperatorId,
+    AccountId, Digest, OperatorId, SealSecret,
     merkle_sum::{SumPath, SumTree},
+    seal,
 };
 use ledger::{
     Authorized, Call, Params, Read, Status, Transaction,
@@ -17,13 +18,16 @@ use ledger::{
     genesis::GenesisAccount,
     models, payments,
     payments::messages::{
-        Acknowledgement, Claim, LaneClaim, Receipt, Request, RequestBody, Voucher, fee,
+        Acknowledgement, AuditMode, Claim, LaneClaim, Receipt, Request, RequestBody, Voucher, fee,
     },
     staking, tables, verification,
-    verification::{Opening, Phase, Point, Tx},
+    verification::{Content, Delivery, Opening, Phase, Point, Sealed, Tx},
 };
 use std::{collections::BTreeMap, rc::Rc};
 use units::{BasisPoints, Coin, Credit, Epoch, List, Millis, Round, Text};
+
+/// A point of a claim.
+pub(crate) type PointKey = (OperatorId, Epoch, u8);
 
 /// Who audits in [`Network::new`].
 pub(crate) const AUDITORS: [&str; 4] = ["ada", "ben", "cleo", "dora"];
@@ -50,6 +54,10 @@ pub(crate) struct Network {
     lanes: BTreeMap<String, (u64, Credit)>,
     /// Everybody by account.
     names: BTreeMap<AccountId, String>,
+    /// Who may see what is served from now on.
+    pub(crate) mode: AuditMode,
+    /// Whether claims say that some receipts are never opened.
+    pub(crate) canary_only: bool,
 }
 
 /// A filed claim, with what its operator keeps.
@@ -111,6 +119,22 @@ pub(crate) fn salt_of(name: &str) -> Digest {
     digest(&format!("{name}'s salt"))
 }
 
+/// The secret of an auditor's one-time key at a point.
+pub(crate) fn reply_of(name: &str, point: PointKey) -> SealSecret {
+    SealSecret::new(*digest(&format!("{name} {point:?}")).as_bytes())
+}
+
+/// Content brought to an auditor under its seal.
+pub(crate) fn brought(content: &Content, name: &str, key: PointKey) -> Call {
+    let auditor = account(name);
+    let context = verification::seal_context(&key, &auditor);
+    let (bytes, random) = (borsh::to_vec(content).unwrap(), *digest(name).as_bytes());
+    let sealed = seal::seal(&reply_of(name, key).key(), &context, &bytes, random).unwrap();
+    let delivery = Delivery::Sealed { auditor, content: Sealed::new(sealed).unwrap() };
+    let (operator, epoch, point) = key;
+    call(Tx::Deliver { operator, epoch, point, delivery })
+}
+
 impl Network {
     /// Olga serves, four people audit, the gateway pays.
     pub(crate) fn new(params: Params) -> Self {
@@ -152,7 +176,8 @@ impl Network {
         };
         world.done("alice", Call::Models(models::Tx::Publish(publication)));
         world.fund("gateway", 20_000_000);
-        Self { world, lanes: BTreeMap::new(), names }
+        let (mode, canary_only) = (AuditMode::Open, false);
+        Self { world, lanes: BTreeMap::new(), names, mode, canary_only }
     }
 
     /// An operator enters, serves the toy model and is promised credits.
@@ -240,7 +265,7 @@ impl Network {
         let mut work = Vec::new();
         for (run, place) in runs.iter().zip(sequence + 1..) {
             let mut request = toy::request(self.world.chain, place, TOKENS, None, freshness);
-            request.operator = operator;
+            (request.operator, request.audit_mode) = (operator, self.mode);
             let known = templates.iter().find(|(known, _)| Rc::ptr_eq(known, run));
             let mut receipt = match known {
                 Some((_, receipt)) => receipt.clone(),
@@ -293,6 +318,7 @@ impl Network {
             root: claimed.tree.root(),
             totals,
             lanes: List::new(vec![lane]).unwrap(),
+            canary_only: self.canary_only,
         })
     }
 

@@ -3,7 +3,7 @@
 use super::{
     schema::{
         AUDITORS, CONFLICT_OF, CONFLICTS, CONFLICTS_DUE, DELIVERED, FAULT_OF, FAULTS, LEAVING,
-        POINT_OF, POINTS, POINTS_DUE, ROSTER, ROSTER_MAX, SEATS, STANDINGS,
+        POINT_OF, POINTS, POINTS_DUE, ROSTER, ROSTER_MAX, SEALED, SEATS, STANDINGS,
     },
     state::{Listing, Phase, Point, Seat},
 };
@@ -115,6 +115,13 @@ fn check_points(state: &State, points: &Points, findings: &mut Findings) -> Resu
         let here = points.iter().find(|(point, _)| *point == key);
         let running = here.is_some_and(|(_, point)| point.phase != Phase::Ended);
         findings.require(running, || format!("R7 verification: content of {key:?} stays"));
+    }
+    for ((key, auditor), _) in all(state, &SEALED)? {
+        let here = points.iter().find(|(point, _)| *point == key);
+        let running = here.is_some_and(|(_, point)| point.phase != Phase::Ended);
+        findings.require(running, || {
+            format!("R17 verification: content of {key:?} for {auditor} stays")
+        });
     }
     findings.require(all(state, &VERDICTS)?.is_empty(), || {
         "R12 verification: a verdict was not taken".to_owned()

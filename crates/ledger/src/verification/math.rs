@@ -1,7 +1,7 @@
 //! Verification: pure formulas.
 
 use super::{
-    schema::{Content, Params},
+    schema::{Content, Delivery, Params},
     state::{Cause, Correlation, Grade, Spread, Standing},
 };
 use crate::{
@@ -201,13 +201,18 @@ pub fn contradict_in_end(one: &Receipt, other: &Receipt) -> bool {
     shorter.finish != Finish::Cancelled
 }
 
-/// The fee of a delivery: fixed, plus per started KiB of token ids.
+/// The fee of a delivery: fixed, plus per started KiB of token ids or sealed bytes.
 ///
 /// # Errors
 /// [`Overflow`] only under parameters beyond their bounds.
-pub fn delivery_fee(content: &Content, params: &Params) -> Result<Coin, Overflow> {
-    let ids = content.input.len().saturating_add(content.output.len());
-    let kib = u128::try_from(ids.div_ceil(256)).map_err(|_| Overflow)?;
+pub fn delivery_fee(delivery: &Delivery, params: &Params) -> Result<Coin, Overflow> {
+    let kib = match delivery {
+        Delivery::Open(Content { input, output, .. }) => {
+            input.len().saturating_add(output.len()).div_ceil(256)
+        }
+        Delivery::Sealed { content, .. } => content.len().div_ceil(1_024),
+    };
+    let kib = u128::try_from(kib).map_err(|_| Overflow)?;
     let sized = params.deliver_fee_per_kib.mul_div(kib, 1, Rounding::Up)?;
     params.deliver_fee.checked_add(sized)
 }

@@ -51,6 +51,13 @@
 //! - R15 At entry and after a fault an operator is on probation: its value cap is halved several
 //!   times, doubles with every so many passed audits, and is whole no sooner than the probation's
 //!   least length.
+//! - R16 A drawn receipt that its payer lets nobody see (`CanaryOnly`) ends its point; only other
+//!   receipts for the same work can contradict it. A claim that may hold such receipts says so and
+//!   counts twice against the value cap; one that holds one and does not say so is a fault.
+//! - R17 Content of a receipt whose mode is sealed is shown to its auditors alone: each demands it
+//!   under a key of one use, and the operator brings it sealed to that. An auditor that cannot read
+//!   it shows the key's secret: the ledger opens what was brought, and the operator is at fault
+//!   unless it is what was committed to.
 //!
 //! Money flow: auditor → `auditor_bonds` → auditor, burned (absence), `dispute_bonds` (mismatch);
 //! `audit` → auditor (pay); `bonds` → `penalties` → burned, payer, reporter, `insurance`.
@@ -59,7 +66,8 @@
 //! choosing one's auditors (R4); withholding (R6, R7, R8: silence is a fault); auditors that copy,
 //! for they commit unseen, or do not run, for a false finding costs them (R8); lying auditors and
 //! challengers (the dispute decides); paying oneself by confessing (R13); a cheap second life
-//! (R15); a flood of one's own as an excuse (R12).
+//! (R15); a flood of one's own as an excuse (R12); hiding receipts behind a mode (R16); garbage
+//! under a seal, and complaints of what is none (R17).
 //!
 //! Spec: `docs/spec/verification.md`.
 
@@ -71,12 +79,13 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
+pub use apply::content::seal_context;
 pub use math::commitment;
 pub use schema::{
     AUDITORS, CONFLICT_OF, CONFLICTS, CONFLICTS_DUE, CORRELATION, Certificate, ClaimKey, Content,
-    Contradiction, DELIVERED, Error, Event, Exhibit, FAULT_OF, FAULTS, LEAVING, Omission,
-    OpenedLeaf, Opening, Outcome, POINT_OF, POINTS, POINTS_DUE, Params, PlacedLeaf, ROSTER, SEATS,
-    STANDINGS, Tx,
+    Contradiction, DELIVERED, Delivery, Error, Event, Exhibit, FAULT_OF, FAULTS, LEAVING, Omission,
+    OpenedLeaf, Opening, Outcome, POINT_OF, POINTS, POINTS_DUE, Params, PlacedLeaf, ROSTER, SEALED,
+    SEATS, STANDINGS, Sealed, Tx,
 };
 pub use state::{
     Auditor, Cap, Cause, Conflict, Correlation, Evidence, Fault, Grade, Listing, Phase, Point,

@@ -17,7 +17,7 @@ use crate::{
     tables::PARAMS,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey};
+use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey, SealKey};
 use serde::{Deserialize, Serialize};
 use units::{BasisPoints, Coin, Credit, Epoch, List, Millis, Text};
 
@@ -97,6 +97,8 @@ pub struct Seat {
     pub commitment: Option<Digest>,
     /// The finding.
     pub finding: Option<Finding>,
+    /// The key of its demand for sealed content (R17).
+    pub reply: Option<SealKey>,
 }
 
 /// A drawn point of a claim.
@@ -182,6 +184,8 @@ pub enum Cause {
     Omission = 6,
     /// Another operator's receipt contradicts it, and holds.
     Refuted = 7,
+    /// A receipt that is never opened stands in a claim that does not say so.
+    Undeclared = 8,
 }
 
 impl Cause {

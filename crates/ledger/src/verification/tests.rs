@@ -1,9 +1,9 @@
 //! Verification: scenarios as sentences over runs of the toy model, and properties of the formulas.
 
 use super::{
-    Cause, Certificate, Contradiction, Error, Event, Evidence, Exhibit, Grade, Omission, Outcome,
-    Params, Phase, PlacedLeaf, Standing, Tx, auditor, conflict, fault, math, point,
-    schema::{AUDITORS, CONFLICT_OF, DELIVERED, POINTS, ROSTER},
+    Cause, Certificate, Contradiction, Delivery, Error, Event, Evidence, Exhibit, Grade, Omission,
+    Outcome, Params, Phase, PlacedLeaf, Standing, Tx, auditor, conflict, fault, math, point,
+    schema::{AUDITORS, CONFLICT_OF, DELIVERED, POINTS, ROSTER, SEALED, Sealed},
     standing,
     state::Correlation,
     value_cap,
@@ -15,22 +15,23 @@ use crate::{
     disputes::moves::Finding,
     params,
     payments::{
-        Audit, LaneRange, Stage,
-        messages::{Finish, Receipt, Request},
+        self, Audit, LaneRange, Stage,
+        messages::{AuditMode, Finish, Receipt, Request},
     },
     staking,
     store::Read,
     testing::{
         account, coins, digest,
         network::{
-            AUDITORS as AUDITOR_NAMES, Claimed, Network, audited, box_of, call, copies, salt_of,
+            AUDITORS as AUDITOR_NAMES, Claimed, Network, audited, box_of, brought, call, copies,
+            reply_of, salt_of,
         },
         operator_of, public, toy,
         toy::{FINE_LEAVES, ToyRun},
     },
     transaction,
 };
-use crypto::{OperatorId, Seed, merkle::RangeProof};
+use crypto::{OperatorId, SealKey, Seed, merkle::RangeProof};
 use proptest::prelude::*;
 use units::{BasisPoints, Coin, Credit, List, Millis, Rounding, UsdNano};
 
@@ -362,8 +363,11 @@ fn r7_demanded_content_must_come_and_must_make_the_commitments() {
     let claimed = opened(&mut network, &right);
     let name = seated(&network, &claimed);
     let (operator, epoch, point) = at(&claimed, 0);
-    let demand = call(Tx::Demand { operator, epoch, point });
-    let deliver = |content| call(Tx::Deliver { operator, epoch, point, content });
+    let demand = call(Tx::Demand { operator, epoch, point, reply: None });
+    let deliver = |content| {
+        let delivery = Delivery::Open(content);
+        call(Tx::Deliver { operator, epoch, point, delivery })
+    };
     let early = network.world.send("olga", deliver(toy::content(&right)));
     assert_eq!(early, rejected(Error::NotDemanded));
     let stranger = Error::NotTheAuditor { account: account("bob") };
@@ -385,7 +389,7 @@ fn r7_demanded_content_must_come_and_must_make_the_commitments() {
     let claimed = opened(&mut network, &right);
     let name = seated(&network, &claimed);
     let (operator, epoch, point) = at(&claimed, 0);
-    network.world.done(&name, call(Tx::Demand { operator, epoch, point }));
+    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply: None }));
     network.world.wait(6_000);
     assert_eq!(network.faults(operator)[0].cause, Cause::NotDelivered);
     assert_eq!(network.record(&claimed).stage, Stage::Void);
@@ -1009,6 +1013,214 @@ fn r15_probation_ends_by_passed_audits_and_time_and_starts_again_with_a_fault() 
     let after = known(&network);
     assert_eq!((after.passed, after.faults), (0, 1));
     assert_eq!(after.last_fault, Some(after.since));
+}
+
+/// A drawn receipt whose mode is sealed, with the name of its one auditor.
+fn sealed_point(run: &ToyRun) -> (Network, Claimed, String) {
+    let mut network = small();
+    network.mode = AuditMode::Sealed;
+    let claimed = opened(&mut network, run);
+    let name = seated(&network, &claimed);
+    (network, claimed, name)
+}
+
+#[test]
+fn r17_sealed_content_is_brought_to_its_auditor_alone_and_the_audit_goes_on() {
+    let right = small().right();
+    let (mut network, claimed, name) = sealed_point(&right);
+    let key = at(&claimed, 0);
+    let (operator, epoch, point) = key;
+    let demand = |reply| call(Tx::Demand { operator, epoch, point, reply });
+    let mode = AuditMode::Sealed;
+    assert_eq!(network.world.send(&name, demand(None)), rejected(Error::OtherMode { mode }));
+    let small_order = SealKey::new([0; 32]);
+    let bad = rejected(Error::BadReplyKey { key: small_order });
+    assert_eq!(network.world.send(&name, demand(Some(small_order))), bad);
+    let early = network.world.send("olga", brought(&toy::content(&right), &name, key));
+    assert_eq!(early, rejected(Error::NotDemanded));
+    let reply = Some(reply_of(&name, key).key());
+    network.world.done(&name, demand(reply));
+    assert_eq!(network.world.send(&name, demand(reply)), rejected(Error::DemandedBefore));
+    let delivery = Delivery::Open(toy::content(&right));
+    let open = call(Tx::Deliver { operator, epoch, point, delivery });
+    assert_eq!(network.world.send("olga", open), rejected(Error::OtherMode { mode }));
+    // Nobody else can say what is under the seal, so nobody else brings it.
+    let content = brought(&toy::content(&right), &name, key);
+    let account = account("bob");
+    let stranger = rejected(Error::NotTheOperator { account });
+    assert_eq!(network.world.send("bob", content.clone()), stranger);
+    let other = brought(&toy::content(&right), "bob", key);
+    assert_eq!(network.world.send("olga", other), rejected(Error::NotDemanded));
+    network.world.done("olga", content.clone());
+    let again = rejected(Error::NotDemanded);
+    assert_eq!(network.world.send("olga", content), again);
+    let kept = network.world.state.get(&SEALED, &(key, crate::testing::account(&name)));
+    let kept = kept.unwrap().unwrap();
+    let ids: Vec<u8> = right.tokens.iter().flat_map(|id| id.to_le_bytes()).collect();
+    assert!(!kept.windows(ids.len()).any(|bytes| bytes == ids), "the state does not show it");
+    network.audit(&claimed, |_| Some(right.clone()));
+    assert_eq!(outcomes(&network, &claimed), [Some(Outcome::Passed)]);
+    assert!(network.world.state.scan(&SEALED, &(), 1).unwrap().is_empty(), "nothing is left");
+}
+
+#[test]
+fn r17_an_operator_that_brings_nothing_under_the_seal_is_at_fault() {
+    let right = small().right();
+    let (mut network, claimed, name) = sealed_point(&right);
+    let key = at(&claimed, 0);
+    let (operator, epoch, point) = key;
+    let reply = Some(reply_of(&name, key).key());
+    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    network.world.wait(6_000);
+    assert_eq!(network.faults(operator)[0].cause, Cause::NotDelivered);
+}
+
+#[test]
+fn r17_garbage_under_a_seal_convicts_its_operator_and_a_groundless_complaint_nobody() {
+    let right = small().right();
+    let mut wrong = toy::content(&right);
+    wrong.output = List::new(vec![1, 2, 3, 4]).unwrap();
+    for (content, holds) in [(toy::content(&right), true), (wrong, false)] {
+        let (mut network, claimed, name) = sealed_point(&right);
+        let key = at(&claimed, 0);
+        let (operator, epoch, point) = key;
+        let secret = reply_of(&name, key);
+        let reply = Some(secret.key());
+        let complain = |secret| call(Tx::Complain { operator, epoch, point, secret });
+        network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+        let early = network.world.send(&name, complain(secret.clone()));
+        assert_eq!(early, rejected(Error::NothingDelivered));
+        network.world.done("olga", brought(&content, &name, key));
+        let other = network.world.send(&name, complain(reply_of("bob", key)));
+        assert_eq!(other, rejected(Error::WrongSecret));
+        let stranger = rejected(Error::NotTheAuditor { account: account("bob") });
+        assert_eq!(network.world.send("bob", complain(secret.clone())), stranger);
+        if holds {
+            let status = network.world.send(&name, complain(secret));
+            assert_eq!(status, rejected(Error::ContentHolds));
+            assert!(network.faults(operator).is_empty());
+            continue;
+        }
+        network.world.done(&name, complain(secret));
+        assert_eq!(network.faults(operator)[0].cause, Cause::NotDelivered);
+        assert_eq!(network.record(&claimed).stage, Stage::Void);
+    }
+}
+
+#[test]
+fn r17_what_does_not_open_at_all_convicts_as_well_as_what_opens_to_something_else() {
+    let right = small().right();
+    let (mut network, claimed, name) = sealed_point(&right);
+    let key = at(&claimed, 0);
+    let (operator, epoch, point) = key;
+    let (secret, auditor) = (reply_of(&name, key), account(&name));
+    let reply = Some(secret.key());
+    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    let content = Sealed::new(vec![7; 40]).unwrap();
+    let delivery = Delivery::Sealed { auditor, content };
+    network.world.done("olga", call(Tx::Deliver { operator, epoch, point, delivery }));
+    network.world.done(&name, call(Tx::Complain { operator, epoch, point, secret }));
+    assert_eq!(network.faults(operator)[0].cause, Cause::NotDelivered);
+}
+
+#[test]
+fn r17_each_auditor_is_brought_its_own_and_the_time_runs_until_all_have_it() {
+    let mut params = audited();
+    (params.verification.leaves, params.verification.auditors) = (1, 2);
+    let mut network = Network::new(params);
+    network.mode = AuditMode::Sealed;
+    let right = network.right();
+    let claimed = opened(&mut network, &right);
+    let key = at(&claimed, 0);
+    let (operator, epoch, point) = key;
+    let seats = network.points(&claimed)[0].1.seats.clone();
+    let names: Vec<String> = seats.iter().map(|seat| network.name(seat.auditor)).collect();
+    let first = reply_of(&names[0], key).key();
+    let reply = Some(first);
+    network.world.done(&names[0], call(Tx::Demand { operator, epoch, point, reply }));
+    let taken = rejected(Error::ReplyKeyTaken { key: first });
+    let same = call(Tx::Demand { operator, epoch, point, reply });
+    assert_eq!(network.world.send(&names[1], same), taken);
+    let reply = Some(reply_of(&names[1], key).key());
+    network.world.done(&names[1], call(Tx::Demand { operator, epoch, point, reply }));
+    let phase = |network: &Network| network.points(&claimed)[0].1.phase;
+    network.world.done("olga", brought(&toy::content(&right), &names[1], key));
+    assert_eq!(phase(&network), Phase::Delivering, "one waits");
+    network.world.done("olga", brought(&toy::content(&right), &names[0], key));
+    assert_eq!(phase(&network), Phase::Committing);
+    network.audit(&claimed, |_| Some(right.clone()));
+    assert_eq!(outcomes(&network, &claimed), [Some(Outcome::Passed)]);
+}
+
+/// A network whose payers let nobody see anything, and whose operators say so or do not.
+fn unseen(says_so: bool) -> Network {
+    let mut network = small();
+    (network.mode, network.canary_only) = (AuditMode::CanaryOnly, says_so);
+    network
+}
+
+#[test]
+fn r16_a_drawn_receipt_that_is_never_opened_ends_its_point_and_its_claim_is_unaudited() {
+    let mut network = unseen(true);
+    let claimed = network.drawn("olga", &wrong(&network), 1);
+    let value = payments::unverified(&network.world.state, &claimed.operator).unwrap();
+    let fee = claimed.tree.totals().fee;
+    assert_eq!(value, fee.checked_add(fee).unwrap(), "it counts twice");
+    let openings = network.openings(&claimed);
+    network.all_done(openings);
+    assert_eq!(outcomes(&network, &claimed), [Some(Outcome::NeverOpened)]);
+    assert_eq!(network.record(&claimed).audit, Audit::Unaudited);
+    network.world.wait(30_000);
+    assert_eq!(network.record(&claimed).stage, Stage::Settled);
+    assert!(network.faults(claimed.operator).is_empty());
+    let value = payments::unverified(&network.world.state, &claimed.operator).unwrap();
+    assert!(value.is_zero());
+}
+
+#[test]
+fn r16_a_claim_that_does_not_say_that_it_holds_such_a_receipt_is_a_fault() {
+    let mut network = unseen(false);
+    let right = network.right();
+    let claimed = opened(&mut network, &right);
+    let fault = &network.faults(claimed.operator)[0];
+    assert_eq!((fault.cause, fault.grade), (Cause::Undeclared, Grade::First));
+    assert_eq!(fault.refunded, claimed.tree.totals().fee);
+    assert_eq!(network.record(&claimed).stage, Stage::Void);
+}
+
+#[test]
+fn r16_open_receipts_of_a_claim_that_may_hold_others_are_audited_and_not_opening_is_a_fault() {
+    let mut network = small();
+    network.canary_only = true;
+    let right = network.right();
+    let claimed = opened(&mut network, &right);
+    network.audit(&claimed, |_| Some(right.clone()));
+    assert_eq!(network.record(&claimed).audit, Audit::Passed);
+    network.mode = AuditMode::CanaryOnly;
+    let claimed = network.drawn("olga", &right, 1);
+    network.world.wait(6_000);
+    assert_eq!(network.faults(claimed.operator)[0].cause, Cause::NotOpened);
+}
+
+#[test]
+fn r16_such_a_claim_may_be_worth_half_of_the_value_cap() {
+    let mut params = audited();
+    params.verification.saving = BasisPoints::WHOLE;
+    let mut network = Network::empty(params, &["olga"]);
+    network.join("olga", coins(100));
+    (network.mode, network.canary_only) = (AuditMode::CanaryOnly, true);
+    let cap = value_cap(&network.world.state, &operator_of("olga", 0), Millis::ZERO);
+    let cap = cap.unwrap().unwrap().value.unwrap();
+    let fee = network.receipt_fee().get();
+    let most = usize::try_from(cap.get() / 2 / fee).unwrap();
+    let right = network.right();
+    let claimed = network.serve("olga", &copies(&right, most + 1));
+    network.world.wait_for_next_period();
+    let filing = network.filing(&claimed);
+    let status = network.world.send("olga", filing);
+    let value = Credit::new(2 * fee * (most as u128 + 1));
+    assert_eq!(status, rejected(Error::OverValueCap { value, cap }));
+    network.claim("olga", &right, most);
 }
 
 #[test]

@@ -7,22 +7,26 @@ use crate::{
     random::{Random, seed_from_env},
     testing::{
         account, coins, digest,
-        network::{AUDITORS, Claimed, Network, audited, call, salt_of},
+        network::{
+            AUDITORS, Claimed, Network, PointKey, audited, brought, call, reply_of, salt_of,
+        },
         operator_of, toy,
         toy::{FINE_LEAVES, ToyRun},
     },
 };
-use crypto::Digest;
+use crypto::{AccountId, Digest, seal};
 use ledger::{
-    Call, Read, disputes, payments, tables, verification,
-    verification::{Contradiction, Phase, Tx},
+    Call, Read, disputes, payments,
+    payments::messages::AuditMode,
+    tables, verification,
+    verification::{Content, Contradiction, Delivery, Phase, Seat, Tx},
 };
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, Hasher, RandomState},
     rc::Rc,
 };
-use units::{Coin, Epoch, Millis};
+use units::{Coin, Epoch, List, Millis};
 
 /// What an operator leaves undone or does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,8 @@ enum Vice {
     Fakes,
     NeverOpens,
     NeverDelivers,
+    DeliversNonsense,
+    HidesWhatIsNeverOpened,
     NeverShowsItsTrace,
     NeverPlays,
 }
@@ -69,6 +75,8 @@ impl Scene {
             Vice::Fakes,
             Vice::NeverOpens,
             Vice::NeverDelivers,
+            Vice::DeliversNonsense,
+            Vice::HidesWhatIsNeverOpened,
             Vice::NeverShowsItsTrace,
             Vice::NeverPlays,
         ];
@@ -83,6 +91,7 @@ impl Scene {
         let vice = random.pick(&vices);
         let habits = AUDITORS.map(|name| (name, random.pick(&habits))).into();
         let right = network.right();
+        network.mode = random.pick(&AuditMode::ALL);
         let mut lie = right.clone();
         if random.once_in(2) {
             lie.tokens[random.below(4) as usize] = 500;
@@ -129,6 +138,9 @@ impl Scene {
         });
         self.network.world.wait_for_next_period();
         for claimed in served {
+            let hides = self.vice == Vice::HidesWhatIsNeverOpened && claimed.owner == "otto";
+            let never_opened = self.network.mode == AuditMode::CanaryOnly;
+            self.network.canary_only = never_opened && !hides;
             let filing = self.network.filing(&claimed);
             let status = self.network.world.send(&claimed.owner.clone(), filing);
             if status == ledger::Status::Applied {
@@ -165,10 +177,24 @@ impl Scene {
         }
         for (point, record) in self.network.in_phase(claimed, Phase::Delivering) {
             let own = &claimed.work[claimed.index_of(&record.receipt.unwrap())].2;
-            if vice != Vice::NeverDelivers {
-                let content = toy::content(own);
-                let tx = Tx::Deliver { operator, epoch, point, content };
+            let mut content = toy::content(own);
+            match vice {
+                Vice::NeverDelivers => continue,
+                Vice::DeliversNonsense => content.input = List::empty(),
+                _ => {}
+            }
+            if self.network.mode == AuditMode::Open {
+                let delivery = Delivery::Open(content);
+                let tx = Tx::Deliver { operator, epoch, point, delivery };
                 calls.push((claimed.owner.clone(), call(tx)));
+                continue;
+            }
+            for seat in record.seats.iter().filter(|seat| seat.reply.is_some()) {
+                let key = (operator, epoch, point);
+                if !self.has_sealed(key, seat.auditor) {
+                    let name = self.network.name(seat.auditor);
+                    calls.push((claimed.owner.clone(), brought(&content, &name, key)));
+                }
             }
         }
         if vice != Vice::NeverShowsItsTrace {
@@ -180,12 +206,19 @@ impl Scene {
     fn of_auditors(&self, claimed: &Claimed) -> Vec<(String, Call)> {
         let (operator, epoch) = (claimed.operator, claimed.epoch);
         let mut calls = Vec::new();
+        let sealed = self.network.mode == AuditMode::Sealed;
         for (point, record) in self.network.in_phase(claimed, Phase::Committing) {
             for seat in record.seats.iter().filter(|seat| seat.commitment.is_none()) {
                 let name = self.network.name(seat.auditor);
+                let key = (operator, epoch, point);
+                let demands = self.habits[name.as_str()] == Habit::Demands;
+                let demanded = if sealed { seat.reply.is_some() } else { record.demanded };
                 // Who waits for its content has nothing to commit to yet.
-                let tx = if self.habits[name.as_str()] == Habit::Demands && !record.demanded {
-                    Tx::Demand { operator, epoch, point }
+                let tx = if demands && !demanded {
+                    let reply = sealed.then(|| reply_of(&name, key).key());
+                    Tx::Demand { operator, epoch, point, reply }
+                } else if demands && self.was_brought_nonsense(key, seat) {
+                    Tx::Complain { operator, epoch, point, secret: reply_of(&name, key) }
                 } else {
                     let Some(run) = self.run_of(&name) else { continue };
                     let (finding, salt) = (run.finding(), salt_of(&name));
@@ -201,6 +234,21 @@ impl Scene {
         calls
     }
 
+    fn has_sealed(&self, key: PointKey, auditor: AccountId) -> bool {
+        self.network.world.state.has(&tables::SEALED, &(key, auditor))
+    }
+
+    /// Whether what an auditor was brought under its seal is not what was committed to.
+    fn was_brought_nonsense(&self, key: PointKey, seat: &Seat) -> bool {
+        let brought = self.network.world.state.get(&tables::SEALED, &(key, seat.auditor)).unwrap();
+        brought.is_some_and(|brought| {
+            let secret = reply_of(&self.network.name(seat.auditor), key);
+            let context = verification::seal_context(&key, &seat.auditor);
+            let bytes = seal::open(&secret, &context, &brought).unwrap();
+            borsh::from_slice::<Content>(&bytes).unwrap().input.is_empty()
+        })
+    }
+
     /// A transaction that nobody has reason to send.
     fn nonsense(&mut self) -> Call {
         let claimed = &self.claims[self.random.below(self.claims.len() as u64) as usize];
@@ -212,7 +260,8 @@ impl Scene {
         let index = self.random.below(claimed.work.len() as u64) as usize;
         let (trace_root, salt) = (self.lie.trace_root(), toy::trace_salt());
         let mut opening = claimed.opening(index);
-        call(match self.random.below(9) {
+        let reply = self.random.once_in(2).then(|| reply_of("bob", (operator, epoch, point)).key());
+        call(match self.random.below(10) {
             0 => {
                 opening.epoch = epoch;
                 Tx::Open(Box::new(opening))
@@ -224,8 +273,15 @@ impl Scene {
             2 => Tx::Commit { operator, epoch, point, commitment: digest("nothing") },
             3 => Tx::Reveal { operator, epoch, point, finding: self.lie.finding(), salt },
             4 => Tx::RevealTrace { operator, epoch, point, trace_root, salt },
-            5 => Tx::Demand { operator, epoch, point },
-            6 => Tx::Deliver { operator, epoch, point, content: toy::content(&self.lie) },
+            5 => Tx::Demand { operator, epoch, point, reply },
+            6 => {
+                let delivery = Delivery::Open(toy::content(&self.lie));
+                Tx::Deliver { operator, epoch, point, delivery }
+            }
+            8 => {
+                let secret = reply_of("ada", (operator, epoch, point));
+                Tx::Complain { operator, epoch, point, secret }
+            }
             7 => Tx::Answer { receipt: opening.receipt.message.hash(), trace_root, salt },
             _ => {
                 let other = claimed.opening((index + 1) % claimed.work.len());
@@ -340,7 +396,7 @@ fn series(seed: u64, markets: u64) -> BTreeMap<String, u64> {
 #[test]
 fn in_sixty_markets_of_liars_the_honest_lose_nothing_and_everything_ends() {
     let seen = series(seed_from_env("LEDGER_SEED", 11), 60);
-    for name in ["NotOpened", "NotDelivered", "NotRevealed", "Disputed(NoAnswer"] {
+    for name in ["NotOpened", "NotDelivered", "NotRevealed", "Disputed(NoAnswer", "Undeclared"] {
         assert!(seen.contains_key(name), "the markets never met {name}: {seen:?}");
     }
 }

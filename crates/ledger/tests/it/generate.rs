@@ -337,6 +337,7 @@ impl Generator {
                 count: count + u64::from(wrong_count),
             },
             lanes: List::new(lanes).unwrap(),
+            canary_only: self.random.once_in(4),
         }
     }
 

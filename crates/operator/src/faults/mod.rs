@@ -6,6 +6,7 @@
 //! Never here: what catches it.
 
 mod colluding_auditor;
+mod garbling;
 mod griefing_challenger;
 mod lazy;
 mod leaked_root;
@@ -16,6 +17,7 @@ mod silent;
 mod weights;
 
 pub use colluding_auditor::ColludingAuditor;
+pub use garbling::Garbling;
 pub use griefing_challenger::GriefingChallenger;
 pub use lazy::Lazy;
 pub use leaked_root::LeakedRoot;
@@ -29,6 +31,7 @@ use crypto::{ModelId, merkle_sum::Leaf};
 use ledger::{
     disputes::schema::Finding,
     payments::schema::{Receipt, ReceiptKey},
+    verification::Content,
 };
 use model::Run;
 
@@ -64,6 +67,11 @@ pub trait Fault: Debug + Send + Sync {
     /// What it puts into its claim in the place of a receipt.
     fn claimed(&self, leaf: Leaf<ReceiptKey>) -> Leaf<ReceiptKey> {
         leaf
+    }
+
+    /// What it brings auditors in the place of what it committed to.
+    fn brought(&self, content: Content) -> Content {
+        content
     }
 
     /// Whether it opens drawn receipts, shows its trace and plays disputes.

@@ -26,7 +26,7 @@ use client::{
     transactions::{SendError, Sender},
     wire::audit::PointKey,
 };
-use crypto::Digest;
+use crypto::{AccountId, Digest};
 use ledger::{Call, verification::Phase};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Mutex;
@@ -86,6 +86,18 @@ pub(crate) enum Act {
     /// An auditor's demand at a point.
     Demand {
         /// Which.
+        point: PointKey,
+    },
+    /// What an operator brings to a point on the ledger.
+    Delivery {
+        /// Which.
+        point: PointKey,
+        /// For which auditor, where it is for that one alone.
+        auditor: Option<AccountId>,
+    },
+    /// An auditor's complaint of what it was brought under its seal.
+    Complaint {
+        /// Where.
         point: PointKey,
     },
     /// In a conflict.

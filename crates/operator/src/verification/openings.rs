@@ -15,18 +15,23 @@ use crate::{
     records::{Answered, Opening},
 };
 use client::{
+    keystore::random_bytes,
     store::StoreError,
     wire::{
         self,
-        audit::{FromAuditor, ToAuditor},
+        audit::{FromAuditor, PointKey, ToAuditor},
     },
 };
-use crypto::{AccountId, PublicKey};
+use crypto::{AccountId, PublicKey, SealKey, seal};
 use ledger::{
     Call,
-    payments::{CLAIMS, schema::Request},
+    payments::{
+        CLAIMS,
+        schema::{AuditMode, Request},
+    },
     verification::{
-        self, AUDITORS, CONFLICTS, Content, POINTS, Phase as PointPhase, PlacedLeaf, Point,
+        self, AUDITORS, CONFLICTS, Content, Delivery, POINTS, Phase as PointPhase, PlacedLeaf,
+        Point, SEALED, Sealed,
     },
 };
 use link::{Dialer, TlsDialer};
@@ -91,13 +96,7 @@ impl Openings {
                 }
             }
             PointPhase::Committing => self.deliver(epoch, number, point).await?,
-            PointPhase::Delivering => {
-                if let Some(content) = self.content(point)? {
-                    let call =
-                        verification::Tx::Deliver { operator, epoch, point: number, content };
-                    self.send(act, call).await;
-                }
-            }
+            PointPhase::Delivering => self.answer_demands(epoch, number, point).await?,
             PointPhase::Revealing if point.trace_root.is_none() => {
                 let Some(subject) = &point.subject else { return Ok(()) };
                 let Some((_, opening)) = self.kept(&subject.request.message)? else {
@@ -162,13 +161,54 @@ impl Openings {
     fn content(&self, point: &Point) -> Result<Option<Content>, StoreError> {
         let Some(subject) = &point.subject else { return Ok(None) };
         let kept = self.kept(&subject.request.message)?;
-        Ok(kept.and_then(|(_, opening)| {
+        let content = kept.and_then(|(_, opening)| {
             Some(Content {
                 salt: opening.salt,
                 input: List::new(opening.ids.into_vec()).ok()?,
                 output: List::new(opening.tokens.into_vec()).ok()?,
             })
-        }))
+        });
+        Ok(match &self.node.fault {
+            Some(fault) => content.map(|content| fault.brought(content)),
+            None => content,
+        })
+    }
+
+    /// Brings to the ledger what auditors demanded there: for all to see, or under each one's seal.
+    async fn answer_demands(
+        &mut self,
+        epoch: Epoch,
+        number: u8,
+        point: &Point,
+    ) -> Result<(), LookError> {
+        let operator = self.node.operator;
+        let key = (operator, epoch, number);
+        let Some(content) = self.content(point)? else { return Ok(()) };
+        let sealed = point
+            .subject
+            .as_ref()
+            .is_some_and(|subject| subject.request.message.audit_mode == AuditMode::Sealed);
+        if !sealed {
+            let delivery = Delivery::Open(content);
+            let call = verification::Tx::Deliver { operator, epoch, point: number, delivery };
+            self.send(Act::Delivery { point: key, auditor: None }, call).await;
+            return Ok(());
+        }
+        for seat in point.seats.iter() {
+            let auditor = seat.auditor;
+            let Some(reply) = seat.reply else { continue };
+            if self.node.rpc.record(&SEALED, &(key, auditor)).await?.is_some() {
+                continue;
+            }
+            let Some(content) = seal_for(&content, &reply, &key, &auditor) else {
+                tracing::error!(%epoch, %auditor, "content cannot be sealed");
+                continue;
+            };
+            let delivery = Delivery::Sealed { auditor, content };
+            let call = verification::Tx::Deliver { operator, epoch, point: number, delivery };
+            self.send(Act::Delivery { point: key, auditor: Some(auditor) }, call).await;
+        }
+        Ok(())
     }
 
     /// Brings the content to each auditor that has not had it.
@@ -202,6 +242,19 @@ impl Openings {
         }
         Ok(())
     }
+}
+
+/// Content under an auditor's seal. None without randomness, or for a key that the ledger refuses.
+fn seal_for(
+    content: &Content,
+    reply: &SealKey,
+    point: &PointKey,
+    auditor: &AccountId,
+) -> Option<Sealed> {
+    let context = verification::seal_context(point, auditor);
+    let bytes = borsh::to_vec(content).ok()?;
+    let sealed = seal::seal(reply, &context, &bytes, *random_bytes().ok()?).ok()?;
+    Sealed::new(sealed).ok()
 }
 
 /// Dials an auditor and hands it a message.

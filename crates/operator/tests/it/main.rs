@@ -1,5 +1,6 @@
 //! A box between a real chain, real links and real engines; the gateway's end is scripted.
 
+mod audits;
 mod caps;
 mod disputes;
 mod hostile;

@@ -179,6 +179,7 @@ impl World {
             at_once: 1,
             queue: Config::QUEUE,
             credit_limit: Config::CREDIT_LIMIT,
+            refuses: Vec::new(),
             audit: None,
             fault: None,
         }

@@ -5,6 +5,7 @@
 
 use super::{
     super::{
+        math::counted,
         schema::{
             ALLOCATIONS, CLAIMED, CLAIMS, Claim, DEPOSITS, DRAWS, Error, Event, LANES, LaneClaim,
             LaneId, UNVERIFIED, Voucher,
@@ -246,6 +247,7 @@ fn record(
         totals: claim.totals,
         ranges_root: merkle::root(&tally.ranges),
         lanes: u32::try_from(claim.lanes.len()).map_err(|_| Overflow)?,
+        canary_only: claim.canary_only,
         filed_height: ctx.now().height,
         filed: ctx.clock(),
         draw_round: ctx.round().checked_add(delay)?,
@@ -278,7 +280,8 @@ fn write(ctx: &mut Context<'_>, record: &ClaimRecord, tally: &Tally) -> Result<(
         credits::apply::charge(ctx, *payer, *taken)?;
     }
     let key = (record.operator, record.epoch);
-    let open = unverified(ctx, &record.operator)?.checked_add(record.totals.fee)?;
+    let counted = counted(record.totals.fee, record.canary_only)?;
+    let open = unverified(ctx, &record.operator)?.checked_add(counted)?;
     ctx.put(&UNVERIFIED, &record.operator, &open)?; // R16
     ctx.put(&CLAIMED, &record.operator, &record.epoch)?;
     ctx.put(&CLAIMS, &key, record)?;

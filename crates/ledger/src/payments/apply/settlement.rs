@@ -3,7 +3,7 @@
 //! Rules: R12 to R17. Each block takes a bounded number of steps, oldest first.
 
 use super::super::{
-    math::{base, base_due, rest_due},
+    math::{base, base_due, counted, rest_due},
     schema::{CLAIMS, DEPOSITS, DRAWN, DRAWS, DUE, Event, READY, RECLAIMS, UNVERIFIED},
     state::{Audit, ClaimRecord, LaneRefund, Reclaims, Stage, claim, deposit, unverified},
 };
@@ -143,9 +143,10 @@ fn pay_rest(
     Ok(())
 }
 
-/// R16: the claim's fee is no longer unverified.
+/// R16: what the claim counts is no longer unverified.
 fn verified(ctx: &mut Context<'_>, record: &ClaimRecord) -> Result<(), Failure> {
-    let open = unverified(ctx, &record.operator)?.checked_sub(record.totals.fee);
+    let counted = counted(record.totals.fee, record.canary_only).map_err(|_| Broken::Overflow)?;
+    let open = unverified(ctx, &record.operator)?.checked_sub(counted);
     let open = open.map_err(|_| Broken::Overflow)?;
     if open.is_zero() {
         ctx.remove(&UNVERIFIED, &record.operator);

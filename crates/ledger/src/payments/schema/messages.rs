@@ -103,7 +103,7 @@ pub enum Tier {
     Audit = 0,
 }
 
-/// Who may see the input if the receipt is drawn.
+/// Who may see input and output if the receipt is drawn.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
 )]
@@ -111,8 +111,27 @@ pub enum Tier {
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum AuditMode {
-    /// 0: the operator opens the input to anybody.
+    /// 0: its auditors; and everybody, if one of them was sent nothing and demands it.
     Open = 0,
+    /// 1: its auditors alone.
+    Sealed = 1,
+    /// 2: nobody. Other receipts for the same work may contradict it; nothing else checks it.
+    CanaryOnly = 2,
+}
+
+impl AuditMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Sealed, Self::CanaryOnly];
+
+    /// Its name in settings and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Sealed => "sealed",
+            Self::CanaryOnly => "canary_only",
+        }
+    }
 }
 
 /// One task, ordered and priced by the payer. Signed by the session key under
@@ -392,6 +411,9 @@ pub struct Claim {
     pub totals: Sums,
     /// One entry per lane, sorted by payer and lane.
     pub lanes: List<LaneClaim, MAX_CLAIM_LANES>,
+    /// Whether a receipt in it may be of mode [`AuditMode::CanaryOnly`]: its fee then counts twice as
+    /// unverified work. A claim that holds one and does not say so is a fault.
+    pub canary_only: bool,
 }
 
 impl Claim {

@@ -40,7 +40,7 @@ pub const DUE: Table<(Millis, (OperatorId, Epoch)), ()> = Table::new([5, 7], "pa
 
 /// Which lanes of a void claim have been reclaimed. Invariant: one for each void claim (R17).
 pub const RECLAIMS: Table<(OperatorId, Epoch), Reclaims> = Table::new([5, 11], "payments.reclaims");
-/// Fees of claims whose base is neither paid nor void, by operator. Absent means none (R16).
+/// What claims count whose base is neither paid nor void, by operator. Absent means none (R16).
 pub const UNVERIFIED: Table<OperatorId, Credit> = Table::new([5, 9], "payments.unverified");
 /// Claims whose seed this block brought, until `verification` has drawn from them.
 /// Invariant: empty after each block.

@@ -31,7 +31,8 @@ pub(crate) fn admit(ctx: &Context<'_>, tx: &payments::Tx) -> Result<(), Failure>
     if cap.jailed_until > ctx.clock() {
         return Err(Error::Jailed { operator, until: cap.jailed_until }.into());
     }
-    let value = cap.unverified.checked_add(claim.totals.fee)?;
+    let counted = payments::math::counted(claim.totals.fee, claim.canary_only)?;
+    let value = cap.unverified.checked_add(counted)?;
     match cap.value {
         Some(cap) if value > cap => Err(Error::OverValueCap { value, cap }.into()),
         _ => Ok(()),

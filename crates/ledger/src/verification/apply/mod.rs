@@ -3,6 +3,7 @@
 mod auditors;
 mod claims;
 mod conflicts;
+pub(super) mod content;
 mod omissions;
 mod penalties;
 mod points;
@@ -33,11 +34,14 @@ pub(crate) fn apply(ctx: &mut Context<'_>, sender: &Sender, tx: &Tx) -> Result<(
         Tx::RevealTrace { operator, epoch, point, trace_root, salt } => {
             points::reveal_trace(ctx, at(operator, epoch, point), *trace_root, salt)
         }
-        Tx::Demand { operator, epoch, point } => {
-            points::demand(ctx, sender, at(operator, epoch, point))
+        Tx::Demand { operator, epoch, point, reply } => {
+            content::demand(ctx, sender, at(operator, epoch, point), *reply)
         }
-        Tx::Deliver { operator, epoch, point, content } => {
-            points::deliver(ctx, at(operator, epoch, point), content)
+        Tx::Deliver { operator, epoch, point, delivery } => {
+            content::deliver(ctx, sender, at(operator, epoch, point), delivery)
+        }
+        Tx::Complain { operator, epoch, point, secret } => {
+            content::complain(ctx, sender, at(operator, epoch, point), secret)
         }
         Tx::Conflict(certificate) => conflicts::file(ctx, sender.account, certificate),
         Tx::Answer { receipt, trace_root, salt } => {

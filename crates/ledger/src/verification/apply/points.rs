@@ -1,18 +1,18 @@
 //! Verification: a drawn point, from its opening to its end.
 //!
-//! Rules: R6 to R9. Whoever is silent is treated by default: an operator is at fault, an auditor
+//! Rules: R6, R8, R9, R16. Whoever is silent is treated by default: an operator is at fault, an auditor
 //! is replaced.
 
 use super::{
     super::{
         math::{audit_pay, commitment, matches, stake},
         schema::{
-            ClaimKey, Content, DELIVERED, Error, Event, FAULT_OF, LEAVES_MAX, Opening, Outcome,
-            POINT_OF, POINTS, POINTS_DUE, STANDINGS,
+            ClaimKey, Error, Event, FAULT_OF, LEAVES_MAX, Opening, Outcome, POINT_OF, POINTS,
+            POINTS_DUE, STANDINGS,
         },
         state::{Cause, Phase, Point, Seat, auditor, point, standing},
     },
-    auditors, penalties,
+    auditors, content, penalties,
 };
 use crate::{
     context::{Context, Sender},
@@ -24,13 +24,11 @@ use crate::{
         moves::{Finding, Subject},
     },
     error::{Broken, Failure},
-    models,
-    payments::{self, Audit},
+    payments::{self, Audit, messages::AuditMode},
     staking,
     store::Read,
-    verifier::Task,
 };
-use crypto::{AccountId, Digest, Domain, OperatorId, Salt, Tree, hash, merkle};
+use crypto::{AccountId, Digest, Domain, OperatorId, hash};
 use units::{Coin, Epoch, List, Millis};
 
 /// Most points that one block looks at.
@@ -76,6 +74,13 @@ pub(super) fn open(ctx: &mut Context<'_>, opening: &Opening) -> Result<(), Failu
     if ctx.has(&FAULT_OF, &id) {
         // R12: it was found wrong before; its claim still fails.
         return fail(ctx, key, first, Cause::NotOpened);
+    }
+    if record.request.audit_mode == AuditMode::CanaryOnly {
+        return if claim.canary_only {
+            end(ctx, key, first, Outcome::NeverOpened)
+        } else {
+            fail(ctx, key, first, Cause::Undeclared)
+        };
     }
     let model = record.request.body.model;
     if staking::serving_owners(ctx, &model)? < ctx.params().verification.audited_owners {
@@ -164,62 +169,6 @@ pub(super) fn check_trace(
     let commit = hash(Domain::TraceCommit, &[trace_root.as_bytes(), salt.as_bytes()]);
     let stated = subject.receipt.message.trace_commit;
     if commit == stated { Ok(()) } else { Err(Error::WrongTrace) }
-}
-
-/// R7
-pub(super) fn demand(ctx: &mut Context<'_>, sender: &Sender, key: PointKey) -> Result<(), Failure> {
-    let mut point = in_phase(ctx, key, &[Phase::Committing])?;
-    let mut seats = point.seats.clone().into_vec();
-    if own_seat(ctx, sender, &mut seats)?.commitment.is_some() {
-        return Err(Error::Repeated.into());
-    }
-    if point.demanded {
-        return Err(Error::DemandedBefore.into());
-    }
-    point.demanded = true;
-    let due = enter(ctx, key, point, Phase::Delivering, ctx.params().windows.open)?;
-    ctx.emit(Event::Demanded { operator: key.0, epoch: key.1, point: key.2, due });
-    Ok(())
-}
-
-/// R7: whoever has the content brings it.
-pub(super) fn deliver(
-    ctx: &mut Context<'_>,
-    key: PointKey,
-    content: &Content,
-) -> Result<(), Failure> {
-    let point = existing(ctx, key)?;
-    if point.phase != Phase::Delivering {
-        return Err(Error::NotDemanded.into());
-    }
-    check_content(ctx, subject(&point)?, content)?;
-    ctx.put(&DELIVERED, &key, content)?;
-    let commit_until = enter(ctx, key, point, Phase::Committing, ctx.params().windows.commit)?;
-    ctx.emit(Event::Delivered { operator: key.0, epoch: key.1, point: key.2, commit_until });
-    Ok(())
-}
-
-/// The content makes the commitments of request and receipt (R7).
-fn check_content(ctx: &Context<'_>, subject: &Subject, content: &Content) -> Result<(), Failure> {
-    let (body, receipt) = (&subject.request.message.body, &subject.receipt.message);
-    let model = models::model(ctx, &body.model)?;
-    let model = model.ok_or(Broken::Rule("the model of an opened receipt is not registered"))?;
-    let holds = |tree, ids: &[u32], count: u32, commit| {
-        u32::try_from(ids.len()) == Ok(count) && salted_root(&content.salt, tree, ids) == commit
-    };
-    let input = holds(Tree::Input, &content.input, receipt.n_in, body.input_commit);
-    let output = match model.facts.task {
-        Task::Generate => {
-            holds(Tree::Output, &content.output, receipt.n_out, receipt.output_commit)
-        }
-        Task::Embed => content.output.is_empty(), // The auditor computes the row.
-    };
-    if input && output { Ok(()) } else { Err(Error::WrongContent.into()) }
-}
-
-fn salted_root(salt: &Salt, tree: Tree, ids: &[u32]) -> Digest {
-    let leaf = |(index, id): (u64, &u32)| merkle::salted_leaf(salt, tree, index, &id.to_le_bytes());
-    merkle::root(&(0..).zip(ids).map(leaf).collect::<Vec<_>>())
 }
 
 /// What becomes of points whose time is over.
@@ -385,7 +334,7 @@ pub(super) fn end(
     }
     if let Some(subject) = point.subject.take() {
         ctx.remove(&POINT_OF, &subject.receipt.message.hash());
-        ctx.remove(&DELIVERED, &key);
+        content::forget(ctx, key)?;
     }
     point.outcome = Some(outcome);
     enter(ctx, key, point, Phase::Ended, ctx.params().payments.claim_retention)?;
@@ -410,7 +359,7 @@ pub(super) fn end(
 }
 
 /// Takes a point to a phase that lasts so long; returns until when.
-fn enter(
+pub(super) fn enter(
     ctx: &mut Context<'_>,
     key: PointKey,
     mut point: Point,
@@ -426,7 +375,7 @@ fn enter(
 }
 
 /// The sender's seat: by the auditor's account, with its own key or the one it enlisted.
-fn own_seat<'a>(
+pub(super) fn own_seat<'a>(
     ctx: &Context<'_>,
     sender: &Sender,
     seats: &'a mut [Seat],
@@ -441,13 +390,17 @@ fn own_seat<'a>(
     Err(Error::NotTheAuditorsKey { key: sender.signer }.into())
 }
 
-fn in_phase(ctx: &Context<'_>, key: PointKey, phases: &[Phase]) -> Result<Point, Failure> {
+pub(super) fn in_phase(
+    ctx: &Context<'_>,
+    key: PointKey,
+    phases: &[Phase],
+) -> Result<Point, Failure> {
     let point = existing(ctx, key)?;
     let phase = point.phase;
     if phases.contains(&phase) { Ok(point) } else { Err(Error::WrongPhase { phase }.into()) }
 }
 
-fn existing(ctx: &Context<'_>, key: PointKey) -> Result<Point, Failure> {
+pub(super) fn existing(ctx: &Context<'_>, key: PointKey) -> Result<Point, Failure> {
     Ok(point(ctx, &key.0, key.1, key.2)?.ok_or(Error::UnknownPoint)?)
 }
 
@@ -457,7 +410,7 @@ pub(super) fn existing_own(ctx: &Context<'_>, key: PointKey) -> Result<Point, Fa
     Ok(point.ok_or(Broken::Rule("a record names a point that is not there"))?)
 }
 
-fn subject(point: &Point) -> Result<&Subject, Broken> {
+pub(super) fn subject(point: &Point) -> Result<&Subject, Broken> {
     subject_of(point.subject.as_ref())
 }
 
@@ -466,10 +419,10 @@ fn subject_of(subject: Option<&Subject>) -> Result<&Subject, Broken> {
 }
 
 fn seated(accounts: Vec<AccountId>) -> Result<List<Seat, 4>, Broken> {
-    let seat = |auditor| Seat { auditor, commitment: None, finding: None };
+    let seat = |auditor| Seat { auditor, commitment: None, finding: None, reply: None };
     list(accounts.into_iter().map(seat).collect())
 }
 
-fn list<T, const MAX: usize>(elements: Vec<T>) -> Result<List<T, MAX>, Broken> {
+pub(super) fn list<T, const MAX: usize>(elements: Vec<T>) -> Result<List<T, MAX>, Broken> {
     List::new(elements).map_err(|_| Broken::Overflow)
 }

@@ -1,8 +1,9 @@
 //! Verification: why a sender is refused.
 
 use super::super::state::Phase;
+use crate::payments::messages::AuditMode;
 use borsh::{BorshDeserialize, BorshSerialize};
-use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey};
+use crypto::{AccountId, Digest, ModelId, OperatorId, PublicKey, SealKey};
 use serde::{Deserialize, Serialize};
 use units::{Coin, Credit, Epoch, Millis};
 
@@ -171,4 +172,37 @@ pub enum Error {
     /// R11.
     #[error("the leaves do not show that the receipt is missing")]
     NotMissing = 30,
+    /// R17.
+    #[error("the receipt's audit mode is {mode:?}: demand and delivery must be of that mode")]
+    OtherMode {
+        /// Of its request.
+        mode: AuditMode,
+    } = 31,
+    /// R17.
+    #[error("nothing can be sealed to key {key:?}: it is of small order")]
+    BadReplyKey {
+        /// In the demand.
+        key: SealKey,
+    } = 32,
+    /// R17.
+    #[error("key {key:?} is another auditor's of this point; make one of your own")]
+    ReplyKeyTaken {
+        /// In the demand.
+        key: SealKey,
+    } = 33,
+    /// R17.
+    #[error("only the operator brings sealed content; account {account} is not its owner's")]
+    NotTheOperator {
+        /// Who sent.
+        account: AccountId,
+    } = 34,
+    /// R17.
+    #[error("no sealed content was brought for this auditor")]
+    NothingDelivered = 35,
+    /// R17.
+    #[error("the secret is not that of the key in the demand")]
+    WrongSecret = 36,
+    /// R17.
+    #[error("the secret opens what was committed to: there is nothing to complain of")]
+    ContentHolds = 37,
 }

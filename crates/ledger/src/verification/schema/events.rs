@@ -24,6 +24,8 @@ pub enum Outcome {
     NoAuditor = 3,
     /// Another point drew the same receipt and stands for this one.
     Merged = 4,
+    /// Its payer lets nobody see it.
+    NeverOpened = 5,
 }
 
 /// Facts for indexers.

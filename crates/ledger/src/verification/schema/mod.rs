@@ -19,9 +19,10 @@ use crate::{
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use crypto::{
-    AccountId, Digest, ModelId, OperatorId, PublicKey, Salt, Signed,
+    AccountId, Digest, ModelId, OperatorId, PublicKey, Salt, SealKey, SealSecret, Signed,
     merkle::RangeProof,
     merkle_sum::{Leaf, SumPath},
+    seal::SEAL_BYTES,
 };
 pub use errors::Error;
 pub use events::{Event, Outcome};
@@ -78,6 +79,9 @@ pub const DELIVERED: Table<(OperatorId, Epoch, u8), Content> =
 /// entry for each seat.
 pub const SEATS: Table<(AccountId, (OperatorId, Epoch, u8)), ()> =
     Table::new([7, 14], "verification.seats");
+/// Sealed content for an auditor of a point that has not ended (R17).
+pub const SEALED: Table<((OperatorId, Epoch, u8), AccountId), Sealed> =
+    Table::new([7, 15], "verification.sealed");
 /// What was at fault lately, over all operators: one record (R13).
 pub const CORRELATION: Table<(), Correlation> = Table::new([7, 12], "verification.correlation");
 
@@ -116,6 +120,29 @@ pub struct Content {
     pub input: List<u32, DELIVERED_IDS_MAX>,
     /// The output's token ids; empty where the output is a row, which the auditor computes.
     pub output: List<u32, DELIVERED_IDS_MAX>,
+}
+
+/// Largest sealed content: salt and ids in canonical bytes, and what sealing adds.
+pub const SEALED_BYTES_MAX: usize = 32 + 2 * (4 + 4 * DELIVERED_IDS_MAX) + SEAL_BYTES;
+
+/// Content under a seal: see [`crypto::seal`].
+pub type Sealed = Bytes<SEALED_BYTES_MAX>;
+
+/// What an operator brings when its content is demanded (R7, R17).
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Delivery {
+    /// 0: For everybody to see.
+    Open(Content) = 0,
+    /// 1: For one auditor, sealed to the key of its demand.
+    Sealed {
+        /// Who.
+        auditor: AccountId,
+        /// [`Content`] in canonical bytes, sealed for [`super::seal_context`].
+        content: Sealed,
+    } = 1,
 }
 
 /// One side of a conflict.
@@ -274,8 +301,10 @@ pub enum Tx {
         epoch: Epoch,
         /// Which point.
         point: u8,
+        /// A key of one use to which it is sealed, where the receipt's mode is sealed (R17).
+        reply: Option<SealKey>,
     } = 6,
-    /// 7: The answer to a demand (R7). By anybody who has it.
+    /// 7: The answer to a demand (R7). Open content by anybody who has it.
     Deliver {
         /// Whose claim.
         operator: OperatorId,
@@ -284,7 +313,7 @@ pub enum Tx {
         /// Which point.
         point: u8,
         /// What was asked for.
-        content: Content,
+        delivery: Delivery,
     } = 7,
     /// 8: Two receipts that contradict each other (R10).
     Conflict(Box<Certificate>) = 8,
@@ -299,6 +328,18 @@ pub enum Tx {
     } = 9,
     /// 10: A receipt that a claim leaves out (R11).
     Omission(Box<Omission>) = 10,
+    /// 11: A drawn auditor was brought sealed content that is not what was committed to, and shows
+    /// the secret of its key (R17).
+    Complain {
+        /// Whose claim.
+        operator: OperatorId,
+        /// Of which period.
+        epoch: Epoch,
+        /// Which point.
+        point: u8,
+        /// Of the key in its demand.
+        secret: SealSecret,
+    } = 11,
 }
 
 impl Tx {
@@ -315,8 +356,10 @@ impl Tx {
             | Self::RevealTrace { .. }
             | Self::Answer { .. } => Ok(params.audit_fee),
             Self::Demand { .. } => Ok(params.demand_fee),
-            Self::Deliver { content, .. } => math::delivery_fee(content, params),
-            Self::Conflict(_) | Self::Omission(_) => Ok(params.evidence_fee),
+            Self::Deliver { delivery, .. } => math::delivery_fee(delivery, params),
+            Self::Conflict(_) | Self::Omission(_) | Self::Complain { .. } => {
+                Ok(params.evidence_fee)
+            }
         }
     }
 

@@ -104,6 +104,7 @@ fn claim() -> Claim {
         root: digest("root"),
         totals: sums(),
         lanes: List::new(vec![lane]).unwrap(),
+        canary_only: true,
     }
 }
 
@@ -468,6 +469,7 @@ fn payment_records() -> Vec<[Sample; 2]> {
         totals: sums(),
         ranges_root: crypto::merkle::root(&[range.leaf()]),
         lanes: 1,
+        canary_only: true,
         filed_height: Height::new(44),
         filed: Millis::new(50_000),
         draw_round: round,

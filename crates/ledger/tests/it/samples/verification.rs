@@ -3,7 +3,7 @@
 use super::{Sample, disputes, record, sample};
 use crate::testing::{account, digest, operator_of, public};
 use crypto::{
-    Digest, ModelId, Salt,
+    Digest, ModelId, Salt, SealSecret,
     merkle::RangeProof,
     merkle_sum::{Leaf, SumPath},
 };
@@ -17,9 +17,9 @@ use ledger::{
     },
     tables as t,
     verification::{
-        Auditor, Cause, Certificate, Conflict, Content, Contradiction, Correlation, Error,
-        Evidence, Exhibit, Fault, Grade, Listing, Omission, OpenedLeaf, Opening, Outcome, Phase,
-        PlacedLeaf, Point, Seat, Side, Spread, Standing, Tx,
+        Auditor, Cause, Certificate, Conflict, Content, Contradiction, Correlation, Delivery,
+        Error, Evidence, Exhibit, Fault, Grade, Listing, Omission, OpenedLeaf, Opening, Outcome,
+        Phase, PlacedLeaf, Point, Sealed, Seat, Side, Spread, Standing, Tx,
     },
 };
 use units::{BasisPoints, Coin, Credit, Epoch, List, Millis, Text, WorkUnits};
@@ -113,13 +113,30 @@ pub(super) fn calls() -> Vec<Call> {
         Tx::Commit { operator, epoch, point, commitment: digest("sealed") },
         Tx::Reveal { operator, epoch, point, finding: finding(), salt },
         Tx::RevealTrace { operator, epoch, point, trace_root, salt },
-        Tx::Demand { operator, epoch, point },
-        Tx::Deliver { operator, epoch, point, content: content() },
+        Tx::Demand { operator, epoch, point, reply: None },
+        Tx::Deliver { operator, epoch, point, delivery: Delivery::Open(content()) },
         Tx::Conflict(Box::new(certificate())),
         Tx::Answer { receipt, trace_root, salt },
         Tx::Omission(Box::new(omission())),
+        Tx::Demand { operator, epoch, point, reply: Some(secret().key()) },
+        Tx::Deliver {
+            operator,
+            epoch,
+            point,
+            delivery: Delivery::Sealed { auditor: account("alice"), content: sealed() },
+        },
+        Tx::Complain { operator, epoch, point, secret: secret() },
     ];
     all.into_iter().map(Call::Verification).collect()
+}
+
+fn secret() -> SealSecret {
+    SealSecret::new([5; 32])
+}
+
+/// The ledger reads it only when somebody complains.
+fn sealed() -> Sealed {
+    Sealed::new(vec![1, 2, 3]).unwrap()
 }
 
 fn model() -> ModelId {
@@ -197,7 +214,12 @@ pub(super) fn records() -> Vec<[Sample; 2]> {
         seats: 2,
     };
     let listing = Listing { bond: auditor.bond, since: auditor.since };
-    let seat = Seat { auditor: alice, commitment: Some(receipt), finding: Some(finding()) };
+    let seat = Seat {
+        auditor: alice,
+        commitment: Some(receipt),
+        finding: Some(finding()),
+        reply: Some(secret().key()),
+    };
     let point = Point {
         at: Credit::new(258),
         phase: Phase::Revealing,
@@ -246,6 +268,7 @@ pub(super) fn records() -> Vec<[Sample; 2]> {
         record(&t::CORRELATION, &(), &correlation),
         record(&t::DELIVERED, &(id, epoch(), 1), &content()),
         record(&t::SEATS, &(alice, (id, epoch(), 1)), &()),
+        record(&t::SEALED, &((id, epoch(), 1), alice), &sealed()),
     ]
 }
 
@@ -271,5 +294,6 @@ fn fault() -> Fault {
 /// The errors that carry figures.
 pub(super) fn errors() -> Vec<Sample> {
     let over = Error::OverValueCap { value: Credit::new(9), cap: Credit::new(8) };
-    vec![sample("verification error", &over)]
+    let key = Error::BadReplyKey { key: secret().key() };
+    vec![sample("verification error", &over), sample("verification error key", &key)]
 }

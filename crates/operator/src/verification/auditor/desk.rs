@@ -95,7 +95,7 @@ async fn take_one(desk: &Desk, connection: Connection) {
 }
 
 /// Whether content gives the commitments of request and receipt.
-fn gives(content: &Content, request: &Request, receipt: &Receipt) -> bool {
+pub(super) fn gives(content: &Content, request: &Request, receipt: &Receipt) -> bool {
     let Content { salt, input, output } = content;
     commit::input_commit(salt, input) == request.body.input_commit
         && (output.is_empty()

@@ -51,8 +51,9 @@ pub struct AuditorConfig {
     pub key: SecretKey,
     /// The node it asks, for instance `http://127.0.0.1:7700`.
     pub rpc_url: String,
-    /// Where operators bring it content; port 0 takes any free port.
-    pub listen: SocketAddr,
+    /// Where operators bring it content; port 0 takes any free port. None where nobody can reach
+    /// it: then it demands all content on the ledger.
+    pub listen: Option<SocketAddr>,
     /// The models it can run.
     pub engines: Vec<Arc<Engine>>,
     /// What it does wrong: nothing, but in devnets and tests of what it costs.
@@ -66,14 +67,14 @@ pub struct Auditor {
     account: AccountId,
     key: PublicKey,
     models: List<ModelId, AUDITOR_MODELS_MAX>,
-    address: SocketAddr,
-    tasks: [JoinHandle<()>; 2],
+    address: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Auditor {
-    /// Where operators bring it content.
+    /// Where operators bring it content, if anywhere.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub const fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -84,7 +85,8 @@ impl Auditor {
     /// [`SendError`].
     pub async fn enlist(&self, owner: &mut Sender, bond: Coin) -> Result<(), SendError> {
         let known = self.rpc.record(&AUDITORS, &self.account).await?;
-        let endpoint = Text::new(self.address.to_string()).unwrap_or_default();
+        let address = self.address.map(|address| address.to_string()).unwrap_or_default();
+        let endpoint = Text::new(address).unwrap_or_default();
         let amount = known.as_ref().map_or(bond, |known| bond.saturating_sub(known.bond));
         let same = known.is_some_and(|known| {
             (known.key, known.endpoint, known.models)
@@ -127,8 +129,11 @@ pub async fn start(config: AuditorConfig) -> Result<Auditor, StartError> {
     let path = config.data_dir.clone();
     fs::create_dir_all(&path).map_err(|source| StartError::Io { path: path.clone(), source })?;
     let records = Records::open(&path.join(RECORDS))?;
-    let listener = TlsListener::bind(config.listen, &config.key, Limits::default()).await?;
-    let address = listener.address();
+    let listener = match config.listen {
+        Some(listen) => Some(TlsListener::bind(listen, &config.key, Limits::default()).await?),
+        None => None,
+    };
+    let address = listener.as_ref().map(Listener::address);
     let (account, key) = (config.account, config.key.public());
     let sender = Sender::new(rpc.clone(), chain, account, config.key);
     let engines: BTreeMap<_, _> =
@@ -138,6 +143,7 @@ pub async fn start(config: AuditorConfig) -> Result<Auditor, StartError> {
     let desk = Arc::new(Desk::new(rpc.clone(), account, records));
     let window = params.windows.commit;
     let work = Work::new(Arc::clone(&desk), follower, sender, engines, config.fault, window);
-    let tasks = [tokio::spawn(work.run()), tokio::spawn(take(desk, listener))];
+    let mut tasks = vec![tokio::spawn(work.run())];
+    tasks.extend(listener.map(|listener| tokio::spawn(take(desk, listener))));
     Ok(Auditor { rpc, account, key, models, address, tasks })
 }

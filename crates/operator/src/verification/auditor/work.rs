@@ -9,19 +9,23 @@ use super::{
         disputes::{self, Open, Player},
         execution::{Execution, ExecutionError, Order, Side},
     },
-    desk::Desk,
+    desk::{Desk, gives},
     records::Audit,
 };
 use crate::faults::Fault;
 use client::{
     follow::Follower, keystore::random_bytes, transactions::Sender, wire::audit::PointKey,
 };
-use crypto::{Digest, ModelId};
+use crypto::{Digest, ModelId, SealKey, SealSecret, seal};
 use engine::Engine;
 use ledger::{
     Call,
-    disputes::{Dispute, Party, schema::Finding},
-    verification::{self, Content, DELIVERED, POINTS, Phase, Point, SEATS},
+    disputes::{
+        Dispute, Party,
+        schema::{Finding, Subject},
+    },
+    payments::schema::AuditMode,
+    verification::{self, Content, DELIVERED, POINTS, Phase, Point, SEALED, SEATS},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -150,15 +154,73 @@ impl Work {
         if let Some(audit) = self.desk.records.get(&key)? {
             return Ok(Some(audit));
         }
+        let late = clock >= point.due.saturating_sub(Millis::new(self.commit_window.get() / 2));
+        let Some(subject) = &point.subject else { return Ok(None) };
+        if subject.request.message.audit_mode == AuditMode::Sealed {
+            return self.sealed(key, point, subject, late).await;
+        }
         if let Some(content) = self.desk.rpc.record(&DELIVERED, &key).await? {
             let kept = self.desk.keep(key, content).await?;
             return Ok(if kept { self.desk.records.get(&key)? } else { None });
         }
+        if late && !point.demanded && point.phase == Phase::Committing {
+            self.demand(key, None).await;
+        }
+        Ok(None)
+    }
+
+    async fn demand(&mut self, key: PointKey, reply: Option<SealKey>) {
         let act = Act::Demand { point: key };
-        let late = clock >= point.due.saturating_sub(Millis::new(self.commit_window.get() / 2));
-        if late && !point.demanded && point.phase == Phase::Committing && self.acts.may(&act) {
+        if self.acts.may(&act) {
             let (operator, epoch, number) = key;
-            let call = verification::Tx::Demand { operator, epoch, point: number };
+            let call = verification::Tx::Demand { operator, epoch, point: number, reply };
+            self.acts.send(act, Call::Verification(call), &self.sender).await;
+        }
+    }
+
+    /// Content that was brought under our seal; demanded, if we have not done so. What the
+    /// operator sealed is either what was committed to, or its fault: the ledger is shown the key.
+    async fn sealed(
+        &mut self,
+        key: PointKey,
+        point: &Point,
+        subject: &Subject,
+        late: bool,
+    ) -> Result<Option<Audit>, LookError> {
+        let account = self.desk.account;
+        let secret = self.desk.records.secret(&key)?;
+        if !point.seats.iter().any(|seat| seat.auditor == account && seat.reply.is_some()) {
+            // Others that waited have their time once; we must not be the one who missed it.
+            if late || point.phase == Phase::Delivering {
+                let secret = match secret {
+                    Some(secret) => secret,
+                    None => {
+                        let Ok(bytes) = random_bytes() else { return Ok(None) };
+                        let secret = SealSecret::new(*bytes);
+                        self.desk.records.put_secret(key, &secret).await?;
+                        secret
+                    }
+                };
+                self.demand(key, Some(secret.key())).await;
+            }
+            return Ok(None);
+        }
+        let Some(secret) = secret else { return Ok(None) };
+        let Some(brought) = self.desk.rpc.record(&SEALED, &(key, account)).await? else {
+            return Ok(None);
+        };
+        let context = verification::seal_context(&key, &account);
+        let opened = seal::open(&secret, &context, &brought).ok();
+        let content = opened.and_then(|bytes| borsh::from_slice::<Content>(&bytes).ok());
+        let (request, receipt) = (&subject.request.message, &subject.receipt.message);
+        if let Some(content) = content.filter(|content| gives(content, request, receipt)) {
+            self.desk.keep(key, content).await?;
+            return Ok(self.desk.records.get(&key)?);
+        }
+        let act = Act::Complaint { point: key };
+        if self.acts.may(&act) {
+            let (operator, epoch, number) = key;
+            let call = verification::Tx::Complain { operator, epoch, point: number, secret };
             self.acts.send(act, Call::Verification(call), &self.sender).await;
         }
         Ok(None)
