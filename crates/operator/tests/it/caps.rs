@@ -5,8 +5,9 @@ use client::{
     caps,
     wire::{Refusal, RefusalCode},
 };
-use ledger::Params;
+use ledger::{Params, payments::schema::AuditMode};
 use model::work_units;
+use operator::Operator;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use units::{BasisPoints, Credit, Price};
@@ -41,8 +42,8 @@ async fn ask(
     answer
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_box_refuses_what_its_value_cap_leaves_no_room_for() {
+/// A box for whose three tasks there is room, where all count once.
+async fn served(refuses: Vec<AuditMode>) -> (World, Gateway, PayerLane, Price, Operator) {
     let world = World::with(audited()).await;
     let operator = operator_of("owner");
     let clock = world.rpc.status().await.unwrap().clock;
@@ -52,13 +53,28 @@ async fn a_box_refuses_what_its_value_cap_leaves_no_room_for() {
     let price = cap.value.unwrap().get() / (3 * u128::from(work.get()));
     let price = Price::new(price);
 
-    let mut lane = PayerLane::new(0, world.pays().await);
+    let lane = PayerLane::new(0, world.pays().await);
     let mut gateway = Gateway::bind().await;
     let mut config = world.config(&gateway);
     config.models.iter_mut().for_each(|served| served.price = price);
-    let _operator = operator::start(config).await.unwrap();
+    config.refuses = refuses;
+    let operator = operator::start(config).await.unwrap();
     gateway.accept().await;
+    (world, gateway, lane, price, operator)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_takes_work_nobody_may_see_has_half_of_the_room() {
+    let (world, mut gateway, mut lane, price, _operator) = served(Vec::new()).await;
+    ask(&world, &mut gateway, &mut lane, price).await.unwrap();
+    let refusal = ask(&world, &mut gateway, &mut lane, price).await.unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::ValueCap, "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_refuses_what_its_value_cap_leaves_no_room_for() {
+    let refuses = vec![AuditMode::CanaryOnly];
+    let (world, mut gateway, mut lane, price, _operator) = served(refuses).await;
     for _ in 0..3 {
         ask(&world, &mut gateway, &mut lane, price).await.unwrap();
     }

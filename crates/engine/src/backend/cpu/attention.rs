@@ -134,10 +134,15 @@ impl Scratch {
                 };
             }
             let scores = &mut self.scores[first * self.stride..(first + rows) * self.stride];
-            let panels = tile.cache.key_panels(tile.key_head).take(most.div_ceil(LANES));
-            for (panel, keys) in panels.enumerate() {
-                let out = &mut scores[panel * LANES..];
-                kernels.products_a16(keys, &queries[..rows], out, self.stride);
+            let (queries, panel) = (&queries[..rows], depth * LANES);
+            let keys = &tile.cache.keys(tile.key_head)[..most.div_ceil(LANES) * panel];
+            for (two, keys) in keys.chunks(2 * panel).enumerate() {
+                let out = &mut scores[two * 2 * LANES..];
+                if keys.len() > panel {
+                    kernels.products_a16_pair(keys, queries, out, self.stride);
+                } else {
+                    kernels.products_a16(keys, queries, out, self.stride);
+                }
             }
         }
         for row in 0..count {
@@ -152,7 +157,8 @@ impl Scratch {
     fn weigh_wide(&mut self, heads: &Heads, tile: &Tile<'_>) {
         for row in 0..self.totals.len() {
             let query = query(heads, tile, row);
-            let panels = tile.cache.key_panels(tile.key_head);
+            let panels =
+                tile.cache.keys(tile.key_head).chunks_exact(tile.cache.key_depth() * LANES);
             let scores: Vec<i64> = panels
                 .flat_map(|panel| (0..LANES).map(move |lane| score(query, panel, lane)))
                 .take(tile.reach_of(row / heads.group()))

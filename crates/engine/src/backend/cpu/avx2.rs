@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 
 use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Residual, TILE_ROWS};
 use super::memory::Window;
-use super::rowwise::row_kernels;
+use super::rowwise::{row_kernels, softmax_kernel};
 
 /// Runs where AVX2 was detected; `select` hands it out nowhere else.
 pub(crate) struct Avx2;
@@ -29,6 +29,7 @@ impl Kernels for Avx2 {
     }
 
     row_kernels! { #[target_feature(enable = "avx2")] }
+    softmax_kernel! { #[target_feature(enable = "avx2")] }
 }
 
 /// What a panel holds: for one pair of inputs, the operands of all channels.

@@ -7,13 +7,19 @@
 
 use std::arch::x86_64::{
     __m256i, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
-    _mm512_cvtepi8_epi16, _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
-    _mm512_setzero_si512, _mm512_storeu_si512,
+    _mm512_and_si512, _mm512_cvtepi8_epi16, _mm512_dpwssd_epi32, _mm512_i32gather_epi32,
+    _mm512_loadu_si512, _mm512_mask_add_epi32, _mm512_mask_cvtepi32_storeu_epi16,
+    _mm512_maskz_loadu_epi32, _mm512_min_epu32, _mm512_mullo_epi32, _mm512_reduce_add_epi32,
+    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32,
+    _mm512_srlv_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
 };
+
+use model::constants::{EXP_LAST, EXP_ROWS, SHIFT};
+use model::ops::exp::EXP;
 
 use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Residual};
 use super::memory::Window;
-use super::rowwise::row_kernels;
+use super::rowwise::{far, row_kernels};
 
 /// Rows whose sums stay in registers at once: twice those of 256-bit vectors.
 const TILE_ROWS: usize = 12;
@@ -37,6 +43,13 @@ impl Kernels for Avx512Vnni {
     }
 
     fn products_w8_pair(&self, panels: &[i8], rows: &[&[i16]], out: &mut [i32]) {
+        let out = Sums { second: rows.len() * LANES, out, stride: LANES };
+        // SAFETY: the instructions were detected.
+        unsafe { pair_tiles(panels, rows, out) }
+    }
+
+    fn products_a16_pair(&self, panels: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize) {
+        let out = Sums { second: LANES, out, stride };
         // SAFETY: the instructions were detected.
         unsafe { pair_tiles(panels, rows, out) }
     }
@@ -48,6 +61,11 @@ impl Kernels for Avx512Vnni {
 
     row_kernels! {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    }
+
+    fn softmax(&self, scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
+        // SAFETY: the instructions were detected.
+        unsafe { softmax(scores, multiplier, out) }
     }
 }
 
@@ -77,6 +95,41 @@ impl Operand for i16 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_loadu_si512(at.cast()) }
     }
+}
+
+/// e of sixteen scores at a time. The table's entries are gathered by twos, so that no load leaves
+/// it.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
+    const { assert!(EXP.len() == EXP_ROWS && EXP_ROWS.is_multiple_of(2)) };
+    let mut best = i32::MIN;
+    for score in scores {
+        best = best.max(*score);
+    }
+    let best = _mm512_set1_epi32(best);
+    let far = _mm512_set1_epi32(far(multiplier).cast_signed());
+    let multiplier = _mm512_set1_epi32(multiplier.cast_signed());
+    let last = _mm512_set1_epi32(EXP_LAST as i32);
+    let (one, entry) = (_mm512_set1_epi32(1), _mm512_set1_epi32(0xffff));
+    let mut total = _mm512_setzero_si512();
+    for (scores, out) in scores.chunks(LANES).zip(out[..scores.len()].chunks_mut(LANES)) {
+        let there = u16::MAX >> (LANES - scores.len());
+        // SAFETY: the mask covers what is there.
+        let x = unsafe { _mm512_maskz_loadu_epi32(there, scores.as_ptr()) };
+        let distance = _mm512_min_epu32(_mm512_sub_epi32(best, x), far);
+        let t = _mm512_srli_epi32::<SHIFT>(_mm512_mullo_epi32(distance, multiplier));
+        let t = _mm512_min_epu32(t, last);
+        let two = _mm512_srli_epi32::<1>(t);
+        // SAFETY: t is at most the table's last index, so `two` is one of its pairs.
+        let two = unsafe { _mm512_i32gather_epi32::<4>(two, EXP.as_ptr().cast()) };
+        let bits = _mm512_slli_epi32::<4>(_mm512_and_si512(t, one));
+        let e = _mm512_and_si512(_mm512_srlv_epi32(two, bits), entry);
+        total = _mm512_mask_add_epi32(total, there, total, e);
+        // SAFETY: the mask covers what is there.
+        unsafe { _mm512_mask_cvtepi32_storeu_epi16(out.as_mut_ptr(), there, e) }
+    }
+    // At most 512 chunks of entries up to 4,096: no sum leaves 32 bits, in a lane or over all.
+    i64::from(_mm512_reduce_add_epi32(total))
 }
 
 /// Cuts the rows into tiles of nearly equal height.
@@ -109,41 +162,50 @@ fn tiles<T: Operand>(panel: &[T], rows: &[&[i16]], out: &mut [i32], stride: usiz
     }
 }
 
+/// Where the sums of two panels go: those of row `r` to `out[r·stride..]` and, of the second panel,
+/// `second` further on.
+struct Sums<'a> {
+    out: &'a mut [i32],
+    stride: usize,
+    second: usize,
+}
+
 /// Cuts the rows into tiles that two panels go through together. Each input is loaded once for
 /// both: with one panel the loads, two a cycle, would hold up the products, two a cycle as well.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn pair_tiles(panels: &[i8], rows: &[&[i16]], out: &mut [i32]) {
+fn pair_tiles<T: Operand>(panels: &[T], rows: &[&[i16]], out: Sums<'_>) {
     let panels = panels.split_at(panels.len() / 2);
-    let (mut out, mut after) = out.split_at_mut(rows.len() * LANES);
+    let Sums { mut out, stride, second } = out;
     let mut rows = rows;
     while !rows.is_empty() {
         let height = rows.len().div_ceil(rows.len().div_ceil(TILE_ROWS));
         let (tile_rows, rest) = rows.split_at(height);
+        let sums = Sums { out: &mut *out, stride, second };
         match height {
-            8 => pair_tile::<8>(panels, tile_rows, out, after),
-            9 => pair_tile::<9>(panels, tile_rows, out, after),
-            10 => pair_tile::<10>(panels, tile_rows, out, after),
-            11 => pair_tile::<11>(panels, tile_rows, out, after),
-            TILE_ROWS => pair_tile::<TILE_ROWS>(panels, tile_rows, out, after),
+            4 => pair_tile::<T, 4>(panels, tile_rows, sums),
+            5 => pair_tile::<T, 5>(panels, tile_rows, sums),
+            6 => pair_tile::<T, 6>(panels, tile_rows, sums),
+            7 => pair_tile::<T, 7>(panels, tile_rows, sums),
+            8 => pair_tile::<T, 8>(panels, tile_rows, sums),
+            9 => pair_tile::<T, 9>(panels, tile_rows, sums),
+            10 => pair_tile::<T, 10>(panels, tile_rows, sums),
+            11 => pair_tile::<T, 11>(panels, tile_rows, sums),
+            TILE_ROWS => pair_tile::<T, TILE_ROWS>(panels, tile_rows, sums),
             _ => {
-                tiles(panels.0, tile_rows, out, LANES);
-                tiles(panels.1, tile_rows, after, LANES);
+                tiles(panels.0, tile_rows, out, stride);
+                tiles(panels.1, tile_rows, &mut out[second..], stride);
             }
         }
         rows = rest;
-        out = &mut out[height * LANES..];
-        after = &mut after[height * LANES..];
+        if !rows.is_empty() {
+            out = &mut out[height * stride..];
+        }
     }
 }
 
 /// Products of two panels with `M` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn pair_tile<const M: usize>(
-    panels: (&[i8], &[i8]),
-    rows: &[&[i16]],
-    out: &mut [i32],
-    after: &mut [i32],
-) {
+fn pair_tile<T: Operand, const M: usize>(panels: (&[T], &[T]), rows: &[&[i16]], sums: Sums<'_>) {
     let pairs = panels.0.len() / (2 * LANES);
     assert!(panels.1.len() == panels.0.len(), "panels of one depth");
     assert!(rows.len() == M && rows.iter().all(|row| row.len() >= 2 * pairs), "rows of the depth");
@@ -157,11 +219,11 @@ fn pair_tile<const M: usize>(
         unsafe {
             let at =
                 (panels.0.as_ptr().add(pair * 2 * LANES), panels.1.as_ptr().add(pair * 2 * LANES));
-            if pair.is_multiple_of(i8::PAIRS_OF_A_LINE) {
-                _mm_prefetch::<_MM_HINT_T0>(at.0.wrapping_byte_add(AHEAD));
-                _mm_prefetch::<_MM_HINT_T0>(at.1.wrapping_byte_add(AHEAD));
+            if pair.is_multiple_of(T::PAIRS_OF_A_LINE) {
+                _mm_prefetch::<_MM_HINT_T0>(at.0.wrapping_byte_add(AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_T0>(at.1.wrapping_byte_add(AHEAD).cast());
             }
-            let weights = (i8::load(at.0), i8::load(at.1));
+            let weights = (T::load(at.0), T::load(at.1));
             for row in 0..M {
                 let a = _mm512_set1_epi32(inputs[row].add(pair).read_unaligned());
                 acc[0][row] = _mm512_dpwssd_epi32(acc[0][row], weights.0, a);
@@ -169,8 +231,9 @@ fn pair_tile<const M: usize>(
             }
         }
     }
-    for (acc, out) in acc.iter().zip([out, after]) {
-        for (sum, out) in acc.iter().zip(out[..M * LANES].chunks_exact_mut(LANES)) {
+    for (panel, acc) in acc.iter().enumerate() {
+        for (row, sum) in acc.iter().enumerate() {
+            let out = &mut sums.out[panel * sums.second + row * sums.stride..][..LANES];
             // SAFETY: sixteen places are there.
             unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), *sum) }
         }

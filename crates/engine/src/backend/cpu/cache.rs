@@ -90,9 +90,9 @@ impl KeyValues {
         self.positions += 1;
     }
 
-    /// The panels of a key head, each [`LANES`] positions.
-    pub(crate) fn key_panels(&self, head: usize) -> impl Iterator<Item = &[i16]> {
-        self.keys[head].chunks_exact(self.key_depth() * LANES)
+    /// The panels of a key head, each [`LANES`] positions, one behind the other.
+    pub(crate) fn keys(&self, head: usize) -> &[i16] {
+        &self.keys[head]
     }
 
     /// The value panel of a channel group of a key head, over all positions, one more if their

@@ -99,6 +99,14 @@ pub(crate) trait Kernels: Send + Sync {
     /// As `products_w8` for a panel of 16-bit operands.
     fn products_a16(&self, panel: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize);
 
+    /// As `products_a16` for two panels, one behind the other: the sums of the second panel stand
+    /// right behind those of the first.
+    fn products_a16_pair(&self, panels: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize) {
+        let (first, second) = panels.split_at(panels.len() / 2);
+        self.products_a16(first, rows, out, stride);
+        self.products_a16(second, rows, &mut out[LANES..], stride);
+    }
+
     /// `(m·acc + B) >> 16` in wrapping i32, without clamp: only under a certificate.
     fn requantise(
         &self,

@@ -34,9 +34,6 @@ macro_rules! row_kernels {
         row_kernels! { @one $(#[$features])* rope(
             head: &[i16], cos: &[i32], sin: &[i32], out: &mut [i16]
         ) }
-        row_kernels! { @one $(#[$features])* softmax(
-            scores: &[i32], multiplier: u32, out: &mut [i16]
-        ) -> i64 }
         row_kernels! { @one $(#[$features])* average(
             sums: &[i32], reciprocal: i32, out: &mut [i16]
         ) }
@@ -59,6 +56,16 @@ macro_rules! row_kernels {
     };
 }
 pub(crate) use row_kernels;
+
+/// The same for `softmax`, whose look-ups become vector code only where they are written as such.
+macro_rules! softmax_kernel {
+    ($(#[$features:meta])*) => {
+        $crate::backend::cpu::rowwise::row_kernels! { @one $(#[$features])* softmax(
+            scores: &[i32], multiplier: u32, out: &mut [i16]
+        ) -> i64 }
+    };
+}
+pub(crate) use softmax_kernel;
 
 /// Fills a row of sixteen places, or of as many as the matrix has channels left. A macro, because
 /// closures would be compiled without the features of their callers, and two loops, because only
@@ -229,14 +236,19 @@ pub(crate) fn rope(head: &[i16], cos: &[i32], sin: &[i32], out: &mut [i16]) {
     }
 }
 
+/// From this distance on t is past the last entry, and up to it the product stays below 2^27.
+#[inline(always)]
+pub(crate) const fn far(multiplier: u32) -> u32 {
+    ((EXP_ROWS as u32) << SHIFT) / multiplier + 1
+}
+
 #[inline(always)]
 pub(crate) fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
     let mut best = i32::MIN;
     for score in scores {
         best = best.max(*score);
     }
-    // From this distance on t is past the last entry, and up to it the product stays below 2^27.
-    let far = ((EXP_ROWS as u32) << SHIFT) / multiplier + 1;
+    let far = far(multiplier);
     for (out, score) in out.iter_mut().zip(scores) {
         let distance = (best.wrapping_sub(*score) as u32).min(far);
         let t = distance.wrapping_mul(multiplier) >> SHIFT;

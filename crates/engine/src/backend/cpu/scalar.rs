@@ -2,7 +2,7 @@
 
 use super::kernels::{Kernels, LANES, Lanes, NormRow, Residual};
 use super::memory::Window;
-use super::rowwise::row_kernels;
+use super::rowwise::{row_kernels, softmax_kernel};
 
 /// Runs everywhere.
 pub(crate) struct Scalar;
@@ -17,6 +17,7 @@ impl Kernels for Scalar {
     }
 
     row_kernels! {}
+    softmax_kernel! {}
 }
 
 fn products<T: Copy>(

@@ -411,8 +411,8 @@ pub struct Claim {
     pub totals: Sums,
     /// One entry per lane, sorted by payer and lane.
     pub lanes: List<LaneClaim, MAX_CLAIM_LANES>,
-    /// Whether a receipt in it may be of mode [`AuditMode::CanaryOnly`]: its fee then counts twice as
-    /// unverified work. A claim that holds one and does not say so is a fault.
+    /// Whether a receipt in it may be of mode [`AuditMode::CanaryOnly`]: its fee then counts twice
+    /// as unverified work. A claim that holds one and does not say so is a fault.
     pub canary_only: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Verification: a drawn point, from its opening to its end.
 //!
-//! Rules: R6, R8, R9, R16. Whoever is silent is treated by default: an operator is at fault, an auditor
-//! is replaced.
+//! Rules: R6, R8, R9, R16. Whoever is silent is treated by default: an operator is at fault, an
+//! auditor is replaced.
 
 use super::{
     super::{
