@@ -10,9 +10,11 @@ use std::arch::x86_64::{
     _mm256_setzero_si256, _mm256_storeu_si256,
 };
 
+use model::constants::TABLE_ROWS;
+
 use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Residual, TILE_ROWS};
 use super::memory::Window;
-use super::rowwise::{row_kernels, softmax_kernel};
+use super::rowwise::{look_up_kernels, row_kernels};
 
 /// Runs where AVX2 was detected; `select` hands it out nowhere else.
 pub(crate) struct Avx2;
@@ -29,7 +31,7 @@ impl Kernels for Avx2 {
     }
 
     row_kernels! { #[target_feature(enable = "avx2")] }
-    softmax_kernel! { #[target_feature(enable = "avx2")] }
+    look_up_kernels! { #[target_feature(enable = "avx2")] }
 }
 
 /// What a panel holds: for one pair of inputs, the operands of all channels.

@@ -6,15 +6,15 @@
 //! wrap, so their order does not matter.
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
-    _mm512_and_si512, _mm512_cvtepi8_epi16, _mm512_dpwssd_epi32, _mm512_i32gather_epi32,
-    _mm512_loadu_si512, _mm512_mask_add_epi32, _mm512_mask_cvtepi32_storeu_epi16,
-    _mm512_maskz_loadu_epi32, _mm512_min_epu32, _mm512_mullo_epi32, _mm512_reduce_add_epi32,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32,
-    _mm512_srlv_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
+    __m256i, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_maskz_loadu_epi16,
+    _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi16_epi32,
+    _mm512_dpwssd_epi32, _mm512_i32gather_epi32, _mm512_loadu_si512, _mm512_mask_add_epi32,
+    _mm512_mask_cvtepi32_storeu_epi16, _mm512_maskz_loadu_epi32, _mm512_min_epu32,
+    _mm512_mullo_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi32, _mm512_setzero_si512,
+    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_srlv_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
 };
 
-use model::constants::{EXP_LAST, EXP_ROWS, SHIFT};
+use model::constants::{EXP_LAST, EXP_ROWS, SHIFT, TABLE_ROWS};
 use model::ops::exp::EXP;
 
 use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Residual};
@@ -67,6 +67,11 @@ impl Kernels for Avx512Vnni {
         // SAFETY: the instructions were detected.
         unsafe { softmax(scores, multiplier, out) }
     }
+
+    fn table(&self, entries: &[i16; TABLE_ROWS], y: &[i16], out: &mut [i16]) {
+        // SAFETY: the instructions were detected.
+        unsafe { table(entries, y, out) }
+    }
 }
 
 /// What a panel holds: for one pair of inputs, the operands of all channels.
@@ -97,11 +102,10 @@ impl Operand for i16 {
     }
 }
 
-/// e of sixteen scores at a time. The table's entries are gathered by twos, so that no load leaves
-/// it.
+/// e of sixteen scores at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
-    const { assert!(EXP.len() == EXP_ROWS && EXP_ROWS.is_multiple_of(2)) };
+    const { assert!(EXP_LAST as usize + 1 == EXP_ROWS) };
     let mut best = i32::MIN;
     for score in scores {
         best = best.max(*score);
@@ -110,7 +114,6 @@ fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
     let far = _mm512_set1_epi32(far(multiplier).cast_signed());
     let multiplier = _mm512_set1_epi32(multiplier.cast_signed());
     let last = _mm512_set1_epi32(EXP_LAST as i32);
-    let (one, entry) = (_mm512_set1_epi32(1), _mm512_set1_epi32(0xffff));
     let mut total = _mm512_setzero_si512();
     for (scores, out) in scores.chunks(LANES).zip(out[..scores.len()].chunks_mut(LANES)) {
         let there = u16::MAX >> (LANES - scores.len());
@@ -118,18 +121,48 @@ fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
         let x = unsafe { _mm512_maskz_loadu_epi32(there, scores.as_ptr()) };
         let distance = _mm512_min_epu32(_mm512_sub_epi32(best, x), far);
         let t = _mm512_srli_epi32::<SHIFT>(_mm512_mullo_epi32(distance, multiplier));
-        let t = _mm512_min_epu32(t, last);
-        let two = _mm512_srli_epi32::<1>(t);
-        // SAFETY: t is at most the table's last index, so `two` is one of its pairs.
-        let two = unsafe { _mm512_i32gather_epi32::<4>(two, EXP.as_ptr().cast()) };
-        let bits = _mm512_slli_epi32::<4>(_mm512_and_si512(t, one));
-        let e = _mm512_and_si512(_mm512_srlv_epi32(two, bits), entry);
+        // SAFETY: no index is beyond the last.
+        let e = unsafe { gather(&EXP, _mm512_min_epu32(t, last)) };
         total = _mm512_mask_add_epi32(total, there, total, e);
         // SAFETY: the mask covers what is there.
         unsafe { _mm512_mask_cvtepi32_storeu_epi16(out.as_mut_ptr(), there, e) }
     }
     // At most 512 chunks of entries up to 4,096: no sum leaves 32 bits, in a lane or over all.
     i64::from(_mm512_reduce_add_epi32(total))
+}
+
+/// The entries of sixteen activations at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn table(entries: &[i16; TABLE_ROWS], y: &[i16], out: &mut [i16]) {
+    const { assert!(TABLE_ROWS == 1 << 16) };
+    let middle = _mm512_set1_epi32(1 << 15);
+    for (y, out) in y.chunks(LANES).zip(out[..y.len()].chunks_mut(LANES)) {
+        let there = u16::MAX >> (LANES - y.len());
+        // SAFETY: the mask covers what is there.
+        let y = unsafe { _mm256_maskz_loadu_epi16(there, y.as_ptr()) };
+        let index = _mm512_add_epi32(_mm512_cvtepi16_epi32(y), middle);
+        // SAFETY: a 16-bit number and 2^15 make an index of the table.
+        let entry = unsafe { gather(entries, index) };
+        // SAFETY: the mask covers what is there.
+        unsafe { _mm512_mask_cvtepi32_storeu_epi16(out.as_mut_ptr(), there, entry) }
+    }
+}
+
+/// Entries of 16 bits by their indices, in the lower halves; by twos, so that no load leaves the
+/// table.
+///
+/// # Safety
+/// AVX-512 is there, and the table has every index.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn gather<T: Copy, const N: usize>(table: &[T; N], index: __m512i) -> __m512i {
+    const { assert!(N.is_multiple_of(2) && size_of::<T>() == 2) };
+    // SAFETY: the caller's promise; the last two entries are the last four bytes.
+    let two = unsafe {
+        _mm512_i32gather_epi32::<4>(_mm512_srli_epi32::<1>(index), table.as_ptr().cast())
+    };
+    let bits = _mm512_slli_epi32::<4>(_mm512_and_si512(index, _mm512_set1_epi32(1)));
+    _mm512_and_si512(_mm512_srlv_epi32(two, bits), _mm512_set1_epi32(0xffff))
 }
 
 /// Cuts the rows into tiles of nearly equal height.

@@ -7,6 +7,8 @@
 //! Operands lie in *panels*: [`LANES`] output channels side by side, inputs in pairs, so that one
 //! instruction multiplies a pair for eight channels.
 
+use model::constants::TABLE_ROWS;
+
 use super::memory::Window;
 
 /// Output channels in a panel.
@@ -139,6 +141,9 @@ pub(crate) trait Kernels: Send + Sync {
 
     /// e_j of each score, and Z. Scores lie so close that their differences fit u32.
     fn softmax(&self, scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64;
+
+    /// The entry of each activation; the first entry is that of the least.
+    fn table(&self, entries: &[i16; TABLE_ROWS], y: &[i16], out: &mut [i16]);
 
     /// `clamp((sum·R + 2^31) >> 32)`.
     fn average(&self, sums: &[i32], reciprocal: i32, out: &mut [i16]);

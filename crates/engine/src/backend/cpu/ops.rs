@@ -83,9 +83,7 @@ impl Cpu {
             entries.first_chunk().expect("tables are whole: `Model::new` checked it");
         let width = input.width;
         each_row(&self.pool, out, width, width * ELEMENT, |row, out| {
-            for (out, y) in out.iter_mut().zip(&input.data[row * width..(row + 1) * width]) {
-                *out = entries[usize::from((*y as u16) ^ 0x8000)];
-            }
+            self.kernels.table(entries, &input.data[row * width..(row + 1) * width], out);
         });
     }
 

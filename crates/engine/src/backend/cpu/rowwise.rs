@@ -3,6 +3,7 @@
 
 use model::constants::{
     A16_MAX, A16_MIN, EXP_LAST, EXP_ROWS, HALF, HALF_WIDE, RES_MAX, RES_MIN, SHIFT, SHIFT_WIDE,
+    TABLE_ROWS,
 };
 use model::ops::exp::EXP;
 
@@ -57,15 +58,18 @@ macro_rules! row_kernels {
 }
 pub(crate) use row_kernels;
 
-/// The same for `softmax`, whose look-ups become vector code only where they are written as such.
-macro_rules! softmax_kernel {
+/// The same for kernels that look up, which become vector code only where they are written so.
+macro_rules! look_up_kernels {
     ($(#[$features:meta])*) => {
         $crate::backend::cpu::rowwise::row_kernels! { @one $(#[$features])* softmax(
             scores: &[i32], multiplier: u32, out: &mut [i16]
         ) -> i64 }
+        $crate::backend::cpu::rowwise::row_kernels! { @one $(#[$features])* table(
+            entries: &[i16; TABLE_ROWS], y: &[i16], out: &mut [i16]
+        ) }
     };
 }
-pub(crate) use softmax_kernel;
+pub(crate) use look_up_kernels;
 
 /// Fills a row of sixteen places, or of as many as the matrix has channels left. A macro, because
 /// closures would be compiled without the features of their callers, and two loops, because only
@@ -261,6 +265,13 @@ pub(crate) fn softmax(scores: &[i32], multiplier: u32, out: &mut [i16]) -> i64 {
         total = total.wrapping_add(i64::from(e));
     }
     total
+}
+
+#[inline(always)]
+pub(crate) fn table(entries: &[i16; TABLE_ROWS], y: &[i16], out: &mut [i16]) {
+    for (out, y) in out.iter_mut().zip(y) {
+        *out = entries[usize::from((*y as u16) ^ 0x8000)];
+    }
 }
 
 #[inline(always)]

@@ -1,8 +1,10 @@
 //! Kernels in plain Rust, for any processor.
 
+use model::constants::TABLE_ROWS;
+
 use super::kernels::{Kernels, LANES, Lanes, NormRow, Residual};
 use super::memory::Window;
-use super::rowwise::{row_kernels, softmax_kernel};
+use super::rowwise::{look_up_kernels, row_kernels};
 
 /// Runs everywhere.
 pub(crate) struct Scalar;
@@ -17,7 +19,7 @@ impl Kernels for Scalar {
     }
 
     row_kernels! {}
-    softmax_kernel! {}
+    look_up_kernels! {}
 }
 
 fn products<T: Copy>(
