@@ -875,12 +875,7 @@ fn bogus(right: &ToyRun, number: usize) -> ToyRun {
 #[test]
 fn a_thousand_bogus_challenges_cost_a_box_nothing_and_delay_no_honest_verdict() {
     let Case { mut world, subject, receipt, right, .. } = signed(|_| ());
-    let names: Vec<String> = (0..FLOOD).map(|number| format!("sybil {number}")).collect();
-    let fund = |(ahead, name): (u64, &String)| {
-        world.authorized("bob", "bob", ahead, crate::testing::transfer(name, coins(10)))
-    };
-    let funds: Vec<_> = (0..).zip(&names).map(fund).collect();
-    world.block(&funds);
+    let names = sybils(&mut world, FLOOD);
     let flood: Vec<_> = (0..FLOOD)
         .map(|number| {
             let finding = bogus(&right, number).finding();
@@ -915,6 +910,39 @@ fn a_thousand_bogus_challenges_cost_a_box_nothing_and_delay_no_honest_verdict() 
     let delay = verdict.at.get() - opened;
     eprintln!("victim {victim}, attackers {attackers} billionths; verdict after {delay} ms");
     assert!(20 * victim <= attackers, "{victim} against {attackers}");
+}
+
+/// Sybils with ten coins each.
+fn sybils(world: &mut World, count: usize) -> Vec<String> {
+    let names: Vec<String> = (0..count).map(|number| format!("sybil {number}")).collect();
+    let fund = |(ahead, name): (u64, &String)| {
+        world.authorized("bob", "bob", ahead, crate::testing::transfer(name, coins(10)))
+    };
+    let funds: Vec<_> = (0..).zip(&names).map(fund).collect();
+    world.block(&funds);
+    names
+}
+
+#[test]
+fn r14_sixty_four_lines_of_a_proven_receipt_close_in_a_block_and_the_rest_in_the_next() {
+    let mut case = signed(one_row);
+    let names = sybils(&mut case.world, 70);
+    let flood = names.iter().enumerate().map(|(number, name)| {
+        let call = case.challenge_with(bogus(&case.right, number).finding());
+        case.world.authorized(name, name, 0, call)
+    });
+    let flood: Vec<_> = flood.collect();
+    case.world.block(&flood);
+    let challenge = case.challenge();
+    case.world.done("alice", challenge);
+    let right = case.right.clone();
+    assert_eq!(case.finish(70, &right).loser, Party::Defender);
+    assert_eq!(case.lines().len(), 6);
+    case.world.block(&[]);
+    assert!(case.lines().is_empty());
+    assert_eq!(case.dispute().open, 0);
+    let left = |name: &String| case.world.balance(name);
+    assert!(names.iter().all(|name| left(name) > coins(9)), "all have their bonds back");
 }
 
 /// A move of everybody on turn: olga's, the Sybils' until nothing they have helps, alice's.
