@@ -374,7 +374,13 @@ fn idempotency(headers: &HeaderMap) -> Result<Option<Digest>, ApiError> {
 
 /// Who may see the request if its receipt is drawn, where the caller says so.
 fn audit_mode(headers: &HeaderMap) -> Result<Option<AuditMode>, ApiError> {
-    let Some(value) = headers.get("x-audit-mode") else { return Ok(None) };
+    let mut values = headers.get_all("x-audit-mode").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        let hint = "send the header once";
+        let error = ApiError::new(Code::InvalidValue, "there are two audit modes", hint);
+        return Err(error.of_field("x-audit-mode"));
+    }
     let known = AuditMode::ALL.into_iter().find(|mode| value.as_bytes() == mode.name().as_bytes());
     known.map(Some).ok_or_else(|| {
         let names = AuditMode::ALL.map(AuditMode::name).join(", ");

@@ -83,6 +83,8 @@ pub(crate) struct Runner {
 enum Failed {
     /// Another box may do better.
     Next(ApiError),
+    /// The box does not take such work at present, which it has said at once.
+    NotThere(ApiError),
     /// No box will, or the answer has begun.
     Final(ApiError),
 }
@@ -152,8 +154,9 @@ impl Runner {
         on_tokens: OnTokens<'_>,
     ) -> Result<Ran, ApiError> {
         let mut failed = nobody(&work.model);
-        for handle in candidates.into_iter().take(MAX_ATTEMPTS) {
-            if *cancel.borrow() {
+        let mut attempts = 0;
+        for handle in candidates {
+            if *cancel.borrow() || attempts >= MAX_ATTEMPTS {
                 break;
             }
             let operator = handle.operator;
@@ -162,6 +165,11 @@ impl Runner {
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Next(error)) => {
                     tracing::info!(%operator, reason = error.message, "another box is tried");
+                    attempts += 1;
+                    failed = error;
+                }
+                Err(Failed::NotThere(error)) => {
+                    tracing::debug!(%operator, reason = error.message, "another box is asked");
                     failed = error;
                 }
             }
@@ -361,6 +369,9 @@ impl Order<'_> {
             }
             RefusalCode::Deadline => {
                 Failed::Next(ApiError::new(Code::OperatorTimeout, message, "retry"))
+            }
+            RefusalCode::AuditMode | RefusalCode::ValueCap => {
+                Failed::NotThere(ApiError::new(Code::Overloaded, message, "retry in a second"))
             }
             _ => Failed::Next(ApiError::new(Code::Overloaded, message, "retry in a second")),
         }

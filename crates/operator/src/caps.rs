@@ -10,7 +10,7 @@ use client::{
     rpc::{Rpc, RpcError},
 };
 use crypto::OperatorId;
-use ledger::{Params, payments::schema::AuditMode};
+use ledger::Params;
 use std::{sync::Arc, time::Duration};
 use units::{Credit, Millis};
 
@@ -29,22 +29,23 @@ pub(crate) async fn run(node: Arc<Node>, params: Params) {
         }
         let clock = node.follower.seen().clock;
         let claimed = node.lanes.allocations.claimed_in_all();
-        match read(&node.rpc, &params, node.operator, clock, claimed, &node.refuses).await {
+        match read(&node.rpc, &params, node.operator, clock, claimed, node.unseen).await {
             Ok(room) => node.lanes.allocations.limit(room),
             Err(error) => tracing::debug!(%error, "the value cap cannot be read"),
         }
     }
 }
 
-/// What a box that refuses these modes may take on; `claimed` as for [`Room::read`].
+/// What a box may take on; `claimed` as for [`Room::read`], `unseen` whether its claims may hold
+/// what nobody may see.
 pub(crate) async fn read(
     rpc: &Rpc,
     params: &Params,
     operator: OperatorId,
     clock: Millis,
     claimed: Credit,
-    refuses: &[AuditMode],
+    unseen: bool,
 ) -> Result<Room, RpcError> {
     let room = Room::read(rpc, params, &operator, clock, claimed).await?;
-    Ok(if refuses.contains(&AuditMode::CanaryOnly) { room } else { room.halved() })
+    Ok(if unseen { room.halved() } else { room })
 }

@@ -15,7 +15,7 @@ use crate::{
     node::{Node, Phase},
     records::Undelivered,
 };
-use client::{rpc::RpcError, store::StoreError, transactions::SendError};
+use client::{caps, rpc::RpcError, store::StoreError, transactions::SendError};
 use crypto::{
     AccountId, Signed,
     merkle_sum::{BadLeaves, Leaf, SumTree},
@@ -25,6 +25,7 @@ use ledger::{
     disputes::LOADS,
     payments::{
         self, ALLOCATIONS, CLAIMS, ClaimRecord, LANES, Stage,
+        math::counted,
         schema::{AuditMode, Claim, LaneClaim, LaneId, MAX_CLAIM_LANES, ReceiptKey, Voucher},
     },
     staking::BOX_KEYS,
@@ -228,7 +229,7 @@ async fn build(node: &Node, epoch: Epoch) -> Result<Option<Claim>, ClaimError> {
     let Some(key_epoch) = due.iter().map(|due| due.key_epoch).min() else { return Ok(None) };
     due.retain(|due| due.key_epoch == key_epoch);
     due.sort_by_key(|due| std::cmp::Reverse(due.claim.delta));
-    let due = cover(node, due).await?;
+    let due = within_cap(node, cover(node, due).await?).await?;
     let lanes: BTreeMap<LaneId, Due> =
         due.into_iter().map(|due| (due.claim.voucher.message.lane_id(), due)).collect();
     if lanes.is_empty() {
@@ -343,4 +344,29 @@ async fn cover(node: &Node, due: Vec<Due>) -> Result<Vec<Due>, ClaimError> {
         }
     }
     Ok(covered)
+}
+
+/// Those that fit under the value cap together: a claim above it is refused, and would be again for
+/// ever. What is never opened goes first, because it makes all count twice.
+async fn within_cap(node: &Node, mut due: Vec<Due>) -> Result<Vec<Due>, ClaimError> {
+    let Some(params) = node.rpc.record(&PARAMS, &()).await? else { return Ok(due) };
+    let clock = node.follower.seen().clock;
+    let cap = caps::cap(&node.rpc, &params, &node.operator, clock).await?;
+    let Some(left) = cap.and_then(|cap| Some(cap.value?.saturating_sub(cap.unverified))) else {
+        return Ok(due);
+    };
+    let all = due.len();
+    loop {
+        let unseen = due.iter().rposition(|lane| lane.canary_only);
+        let fees = Credit::total(due.iter().map(|lane| lane.claim.delta))?;
+        if counted(fees, unseen.is_some())? <= left {
+            break;
+        }
+        // The rest is worth most.
+        due.remove(unseen.unwrap_or(due.len().saturating_sub(1)));
+    }
+    if due.len() < all {
+        tracing::warn!(lanes = all - due.len(), %left, "the value cap leaves no room yet");
+    }
+    Ok(due)
 }

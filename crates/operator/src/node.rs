@@ -52,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) sender: Mutex<Sender>,
     /// Audit modes of which it takes no task.
     pub(crate) refuses: Vec<AuditMode>,
+    /// Whether its claims may hold what nobody may see.
+    pub(crate) unseen: bool,
     pub(crate) fault: Option<Arc<dyn Fault>>,
     pub(crate) models: BTreeMap<ModelId, Served>,
     pub(crate) windows: Windows,

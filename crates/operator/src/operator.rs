@@ -24,7 +24,10 @@ use client::{follow::Follower, rpc::Rpc, transactions::Sender};
 use crypto::{ChainId, ModelId, OperatorId};
 use ledger::{
     Call,
-    payments::{LANES, schema::Ask},
+    payments::{
+        LANES,
+        schema::{Ask, AuditMode},
+    },
     staking::{self, BOX_KEYS, OPERATORS, Profile},
     tables::PARAMS,
 };
@@ -80,13 +83,18 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
     let allocations = Allocations::new(rpc.clone(), operator);
     let limit = config.credit_limit;
     let lanes = Lanes::restore(chain, key_epoch, limit, records.clone(), allocations)?;
+    // Also for as long as a claim may hold what was taken before the settings changed.
+    let mut unseen = !config.refuses.contains(&AuditMode::CanaryOnly);
     for voucher in lanes.vouchers().await {
         let lane = voucher.message.lane_id();
         let claimed = rpc.record(&LANES, &lane).await?.unwrap_or_default();
+        let left = records.answers(lane, claimed.sequence.saturating_add(1)..=u64::MAX)?;
+        let mut modes = left.iter().map(|answered| answered.request.message.audit_mode);
+        unseen |= modes.any(|mode| mode == AuditMode::CanaryOnly);
         lanes.allocations.claimed(&lane, claimed);
     }
     let (clock, claimed) = (follower.seen().clock, lanes.allocations.claimed_in_all());
-    let room = caps::read(&rpc, &params, operator, clock, claimed, &config.refuses).await?;
+    let room = caps::read(&rpc, &params, operator, clock, claimed, unseen).await?;
     lanes.allocations.limit(room);
     let auditor = audit(&config).await?;
     let asks = Asks { chain, operator, key_epoch };
@@ -108,6 +116,7 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
         key: config.box_key,
         sender: Mutex::new(sender),
         refuses: config.refuses,
+        unseen,
         fault: config.fault,
     });
     profile(&node).await;

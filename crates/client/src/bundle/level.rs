@@ -37,9 +37,11 @@ impl Level {
     }
 }
 
-/// How far a claim has come.
-pub(super) fn of(claim: &ClaimRecord) -> Level {
+/// How far a receipt of a mode has come with its claim. Its operator knows that one of mode
+/// `canary_only` is never run again, so that audits of others say nothing of it.
+pub(super) fn of(claim: &ClaimRecord, mode: AuditMode) -> Level {
     match (claim.stage, claim.audit) {
+        (Stage::BasePaid, Audit::Passed) if mode == AuditMode::CanaryOnly => Level::Settled,
         (Stage::Filed | Stage::Drawn | Stage::Void, _) => Level::Claimed,
         (Stage::BasePaid, Audit::Passed) => Level::Audited,
         (Stage::BasePaid, _) => Level::Settled,
@@ -65,9 +67,11 @@ pub(super) fn audit(claim: &ClaimRecord) -> Finding {
 /// Whom the payer lets see input and output if the receipt is drawn: signed in the request.
 pub(super) fn mode(mode: AuditMode) -> Finding {
     let statement = match mode {
-        AuditMode::Open => "open: auditors may see it, and everybody if one demands it",
-        AuditMode::Sealed => "sealed: its auditors may see it, and nobody else",
-        AuditMode::CanaryOnly => "canary_only: nobody may, so no audit can look at it",
+        AuditMode::Open => "open: its payer lets auditors see it, and everybody if one demands it",
+        AuditMode::Sealed => "sealed: its payer lets its auditors see it, and nobody else",
+        AuditMode::CanaryOnly => {
+            "canary_only: its payer lets nobody see it, so no audit looks at it"
+        }
     };
     finding("audit mode", Standing::Proven, statement)
 }

@@ -236,7 +236,8 @@ pub fn verify(bundle: &Bundle, check: &Check<'_>) -> Result<Report, VerifyError>
         Some(settlement) => {
             claimed(bundle, settlement)?;
             findings.push(level::audit(&settlement.claim));
-            (level::of(&settlement.claim), Some(settlement.claim.bond))
+            let mode = bundle.request.message.audit_mode;
+            (level::of(&settlement.claim, mode), Some(settlement.claim.bond))
         }
     };
     findings.push(standing_of_operator(bundle));

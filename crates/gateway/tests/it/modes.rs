@@ -16,6 +16,9 @@ async fn a_request_says_who_may_see_it_and_its_bundle_and_claim_say_so_too() {
     let body = chat("for nobody").to_string();
     let unknown = world.caller().post_with(CHAT, body.as_bytes(), &[(HEADER, "secret")]).await;
     unknown.refuses(400, "invalid_value", Some(HEADER));
+    let twice = [(HEADER, "open"), (HEADER, "canary_only")];
+    let twice = world.caller().post_with(CHAT, body.as_bytes(), &twice).await;
+    twice.refuses(400, "invalid_value", Some(HEADER));
     let asked = [(HEADER, AuditMode::CanaryOnly.name())];
     let reply = world.caller().post_with(CHAT, body.as_bytes(), &asked).await;
     assert_eq!(reply.status, 200, "{}", reply.text);

@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     credits::math::coin_for_usd,
-    payments::messages::{Finish, Receipt},
-    verifier::{ModelFacts, Reach},
+    payments::messages::{Finish, Receipt, fee},
+    verifier::{ModelFacts, Reach, Task},
 };
 use crypto::{Digest, Domain, hash_of, merkle};
-use units::{Coin, Millis, Overflow, Rounding, UsdNano, WorkUnits, mul_div};
+use units::{Coin, Millis, Overflow, Price, Rounding, UsdNano, WorkUnits, mul_div};
 
 /// Multiply-adds in a unit of work.
 const WORK_UNIT: u128 = 1 << 20;
@@ -92,6 +92,19 @@ pub fn bond(cost: Coin, open: u32, params: &Params) -> Result<Coin, Overflow> {
 #[must_use]
 pub fn finding_id(finding: &Finding) -> Digest {
     hash_of(Domain::Finding, finding)
+}
+
+/// Whether a run of the model ends so, takes such an input, and costs what the receipt says (R3).
+/// `work` is that of the receipt's lengths.
+#[must_use]
+pub fn is_possible(receipt: &Receipt, facts: &ModelFacts, work: WorkUnits, price: Price) -> bool {
+    let ends = match facts.task {
+        Task::Embed => receipt.finish == Finish::Stop,
+        Task::Generate => receipt.n_out > 0 || receipt.finish == Finish::Cancelled,
+    };
+    ends && receipt.n_in <= facts.max_input
+        && receipt.work_units == work
+        && fee(price, work) == Ok(receipt.fee)
 }
 
 /// Whether a re-execution of an honest party can have found this against the receipt (R4): an

@@ -18,7 +18,8 @@
 //!   this chain for a registered model; the key had not been rotated away when the request was
 //!   fresh. Claimed or not makes no difference.
 //! - R2 It can be challenged until the challenge window has passed since its claim, or, without
-//!   one, since its freshness round and deadline.
+//!   one, since its freshness round and deadline; by anyone, but by its payer alone where the
+//!   request lets not everybody see it, for moves show leaves.
 //! - R3 A receipt that no run can have given, whose work or fee are not those of its lengths, one
 //!   of whose lengths is not that of its tree, or whose input the model cannot read, convicts
 //!   itself.
@@ -57,8 +58,8 @@
 //! Attacks resisted: false shapes (R5); consistent false suffixes (R6); a stranger's false fine
 //! tree in an honest party's name (R7); an ally that names a right element (R8); floods (R11,
 //! R12, R13); self-challenges for a light verdict (R12, R14) or for the bond (R13); a key stolen
-//! and rotated away (R1); allies that lock the honest out (R4: nothing bounds the lines of a
-//! receipt).
+//! and rotated away (R1); strangers that make an operator show what it keeps (R2); allies that lock
+//! the honest out (R4: nothing bounds the lines of a receipt).
 //!
 //! Spec: `docs/spec/disputes.md`.
 

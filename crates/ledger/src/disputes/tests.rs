@@ -4,7 +4,10 @@ use super::{
     Cause, Dispute, Error, Event, Line, Params, Party, Phase, Tx, Verdict,
     apply::{Backing, open},
     dispute, line, load,
-    math::{allowance, bond, defender_cost, ends_wrongly, is_comparable, time_of},
+    math::{
+        allowance, bond, defender_cost, ends_wrongly, is_comparable, is_possible, time_of,
+        work_units,
+    },
     moves::{ClaimedIn, Finding, Length, Move, Subject},
     open_count,
     player::{Stuck, next_move},
@@ -21,7 +24,7 @@ use crate::{
     error::Failure,
     models::{self, Publication},
     params::SECOND,
-    payments::messages::{Finish, Request},
+    payments::messages::{AuditMode, Finish, Receipt, Request},
     staking,
     store::{Overlay, Read},
     testing::{
@@ -30,8 +33,9 @@ use crate::{
         whole_credits,
     },
     verification,
+    verifier::{ModelFacts, Task},
 };
-use crypto::{Digest, merkle};
+use crypto::{ChainId, Digest, merkle};
 use proptest::prelude::*;
 use units::{Coin, Credit, Epoch, List, Millis, Round, Text, UsdNano, WorkUnits};
 
@@ -216,6 +220,31 @@ fn r1_a_subject_is_a_receipt_of_a_registered_operator_on_a_request_of_this_chain
 }
 
 #[test]
+fn r1_request_and_receipt_belong_together_in_every_part_that_names_the_other() {
+    let mut case = signed(one_row);
+    let finding = case.right.finding();
+    let mut elsewhere = case.request.clone();
+    elsewhere.body.chain = ChainId::new(digest("elsewhere"));
+    let theirs = toy::receipt(&case.request, &case.theirs);
+    let changed = |change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = theirs.clone();
+        change(&mut receipt);
+        (case.request.clone(), receipt)
+    };
+    let pairs = [
+        (elsewhere.clone(), toy::receipt(&elsewhere, &case.theirs)),
+        changed(&|it| it.request = digest("other")),
+        changed(&|it| it.operator = operator_of("olga", 1)),
+        changed(&|it| it.sequence = 9),
+    ];
+    for (request, receipt) in pairs {
+        let subject = Box::new(toy::subject(request, receipt, "box"));
+        let call = Call::Disputes(Tx::Challenge { subject, finding });
+        assert_eq!(case.status("alice", call), rejected(Error::Mismatch));
+    }
+}
+
+#[test]
 fn r1_what_a_key_signs_after_it_was_rotated_away_is_not_the_operators_word() {
     let mut case = signed(one_row);
     let operator = operator_of("olga", 0);
@@ -278,6 +307,24 @@ fn claimed() -> Case {
 }
 
 #[test]
+fn r2_what_not_everybody_may_see_is_challenged_by_its_payer_alone() {
+    for mode in [AuditMode::Sealed, AuditMode::CanaryOnly] {
+        let mut case = signed(one_row);
+        case.request.audit_mode = mode;
+        let receipt = toy::receipt(&case.request, &case.theirs);
+        case.subject = toy::subject(case.request.clone(), receipt, "box");
+        case.receipt = case.subject.receipt.message.hash();
+        let (challenge, payer) = (case.challenge(), account("gateway"));
+        let only = rejected(Error::OnlyThePayer { mode, payer });
+        assert_eq!(case.status("alice", challenge.clone()), only);
+        let finding = case.right.finding();
+        assert_eq!(posted(&mut case, &finding, Coin::new(7)), Ok(Some(0)), "an auditor's finding");
+        case.world.fund("gateway", 10);
+        case.world.done("gateway", challenge);
+    }
+}
+
+#[test]
 fn r3_a_receipt_that_no_run_can_have_given_convicts_itself() {
     let change: [&dyn Fn(&mut crate::payments::messages::Receipt); 4] = [
         &|it| it.n_in = 65,
@@ -298,6 +345,40 @@ fn r3_a_receipt_that_no_run_can_have_given_convicts_itself() {
         // No bond is taken; for the evidence itself there is a reward.
         assert!(case.world.balance("alice") >= before.checked_sub(fee).unwrap());
         assert_eq!(case.world.pot(Pot::DisputeBonds), Coin::ZERO);
+    }
+}
+
+#[test]
+fn r3_a_run_ends_as_its_task_does_takes_what_the_model_takes_and_costs_what_its_lengths_cost() {
+    let case = signed(|_| ());
+    let right = case.subject.receipt.message.clone();
+    let possible = |task, change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = right.clone();
+        change(&mut receipt);
+        let facts = ModelFacts { task, ..toy::facts() };
+        let work = work_units(&facts, receipt.n_in, receipt.n_out).unwrap();
+        is_possible(&receipt, &facts, work, case.request.price)
+    };
+    let same = |lengths: (u32, u32)| {
+        let price = case.request.price;
+        move |it: &mut Receipt| {
+            (it.n_in, it.n_out) = lengths;
+            it.work_units = work_units(&toy::facts(), it.n_in, it.n_out).unwrap();
+            it.fee = crate::payments::messages::fee(price, it.work_units).unwrap();
+        }
+    };
+    assert!(possible(Task::Generate, &|_| ()));
+    assert!(possible(Task::Generate, &same((64, 4))), "the most that the model takes");
+    assert!(!possible(Task::Generate, &same((65, 4))));
+    assert!(!possible(Task::Generate, &same((3, 0))), "a whole answer has a token");
+    assert!(possible(Task::Generate, &|it| {
+        same((3, 0))(it);
+        it.finish = Finish::Cancelled;
+    }));
+    assert!(!possible(Task::Generate, &|it| it.work_units = WorkUnits::new(1)));
+    assert!(!possible(Task::Generate, &|it| it.fee = Credit::new(1)));
+    for (finish, ends) in [(Finish::Stop, true), (Finish::Cancelled, false)] {
+        assert_eq!(possible(Task::Embed, &|it| it.finish = finish), ends, "an embedding stops");
     }
 }
 
@@ -999,6 +1080,8 @@ fn r4_a_finding_is_comparable_if_a_re_execution_can_have_it() {
     assert!(is_comparable(&finding(3, Finish::Stop), &receipt));
     assert!(!is_comparable(&finding(3, Finish::Cancelled), &receipt), "it is run to its length");
     assert!(!is_comparable(&finding(5, Finish::Stop), &receipt), "and no further");
+    (receipt.n_out, receipt.finish) = (0, Finish::Stop);
+    assert!(is_comparable(&finding(0, Finish::Stop), &receipt), "an embedding has no tokens");
 }
 
 #[test]

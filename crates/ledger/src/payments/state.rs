@@ -143,7 +143,7 @@ pub enum Audit {
     Running = 3,
     /// At least one drawn receipt was re-executed and none was found wrong.
     Passed = 4,
-    /// Receipts were drawn, but nobody could audit their models.
+    /// Receipts were drawn, but nobody could audit their models, or was let see them.
     Unaudited = 5,
     /// A drawn receipt was found wrong, or was not opened.
     Failed = 6,

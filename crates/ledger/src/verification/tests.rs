@@ -1103,6 +1103,8 @@ fn r17_garbage_under_a_seal_convicts_its_operator_and_a_groundless_complaint_nob
         }
         network.world.done(&name, complain(secret));
         assert_eq!(network.faults(operator)[0].cause, Cause::NotDelivered);
+        let paid = |event: &Event| matches!(event, Event::AuditPaid { .. });
+        assert!(events(&network).iter().any(paid), "it is paid as for a finding");
         assert_eq!(network.record(&claimed).stage, Stage::Void);
     }
 }
@@ -1150,6 +1152,48 @@ fn r17_each_auditor_is_brought_its_own_and_the_time_runs_until_all_have_it() {
     assert_eq!(phase(&network), Phase::Committing);
     network.audit(&claimed, |_| Some(right.clone()));
     assert_eq!(outcomes(&network, &claimed), [Some(Outcome::Passed)]);
+}
+
+#[test]
+fn r17_an_auditor_that_has_committed_needs_nothing_more_and_its_demand_no_answer() {
+    let mut params = audited();
+    (params.verification.leaves, params.verification.auditors) = (1, 2);
+    let mut network = Network::new(params);
+    network.mode = AuditMode::Sealed;
+    let right = network.right();
+    let claimed = opened(&mut network, &right);
+    let key = at(&claimed, 0);
+    let (operator, epoch, point) = key;
+    let first = network.points(&claimed)[0].1.seats.first().unwrap().auditor;
+    let name = network.name(first);
+    let reply = Some(reply_of(&name, key).key());
+    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    network.world.done(&name, commit(&claimed, 0, &name, &right));
+    assert_eq!(network.points(&claimed)[0].1.phase, Phase::Committing);
+    network.audit(&claimed, |_| Some(right.clone()));
+    assert_eq!(outcomes(&network, &claimed), [Some(Outcome::Passed)]);
+}
+
+#[test]
+fn r17_a_box_key_that_was_rotated_away_still_brings_what_it_signed() {
+    let right = small().right();
+    let (mut network, claimed, name) = sealed_point(&right);
+    let key = at(&claimed, 0);
+    let (operator, epoch, point) = key;
+    let rotate = staking::Tx::RotateBoxKey { operator, box_key: public("new box") };
+    network.world.done("olga", Call::Staking(rotate));
+    let reply = Some(reply_of(&name, key).key());
+    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    let far = network.world.far;
+    for hot in ["hot", &box_of("olga")] {
+        network.world.done("olga", crate::testing::grant(hot, coins(1), Credit::ZERO, far));
+    }
+    let content = brought(&toy::content(&right), &name, key);
+    let account = account("olga");
+    let stranger = rejected(Error::NotTheOperator { account });
+    assert_eq!(network.world.send_by("olga", "hot", content.clone()), stranger);
+    let status = network.world.send_by("olga", &box_of("olga"), content);
+    assert_eq!(status, Status::Applied);
 }
 
 /// A network whose payers let nobody see anything, and whose operators say so or do not.

@@ -194,7 +194,7 @@ impl Openings {
             self.send(Act::Delivery { point: key, auditor: None }, call).await;
             return Ok(());
         }
-        for seat in point.seats.iter() {
+        for seat in point.seats.iter().filter(|seat| seat.commitment.is_none()) {
             let auditor = seat.auditor;
             let Some(reply) = seat.reply else { continue };
             if self.node.rpc.record(&SEALED, &(key, auditor)).await?.is_some() {

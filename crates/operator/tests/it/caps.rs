@@ -72,6 +72,25 @@ async fn a_box_that_takes_work_nobody_may_see_has_half_of_the_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_still_holds_work_nobody_may_see_has_half_of_the_room_whatever_its_settings() {
+    let (world, mut gateway, mut lane, price, operator) = served(Vec::new()).await;
+    let wanted = Ask::new(20, 0);
+    let mut request = world.request(&lane, &embed(), &wanted).await;
+    (request.price, request.audit_mode) = (price, AuditMode::CanaryOnly);
+    let task = lane.order(world.chain_id, request, &wanted);
+    let number = gateway.ask(task).await;
+    lane.accept(&gateway.answer_to(number).await.unwrap().receipt);
+    operator.shutdown().await;
+    let mut config = world.config(&gateway);
+    config.models.iter_mut().for_each(|served| served.price = price);
+    config.refuses = vec![AuditMode::CanaryOnly];
+    let _operator = world.restart(&config).await;
+    gateway.accept().await;
+    let refusal = ask(&world, &mut gateway, &mut lane, price).await.unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::ValueCap, "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_box_refuses_what_its_value_cap_leaves_no_room_for() {
     let refuses = vec![AuditMode::CanaryOnly];
     let (world, mut gateway, mut lane, price, _operator) = served(refuses).await;

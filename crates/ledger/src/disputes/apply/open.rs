@@ -4,7 +4,7 @@
 
 use super::{
     super::{
-        math::{bond, defender_cost, finding_id, is_comparable, loaded, work_units},
+        math::{bond, defender_cost, finding_id, is_comparable, is_possible, loaded, work_units},
         schema::{
             CHALLENGERS, DISPUTES, Error, Event, FINDINGS, Finding, LINES, LOADS, Length, Subject,
         },
@@ -22,13 +22,10 @@ use crate::{
     credits,
     error::{Broken, Failure},
     models,
-    payments::{
-        self,
-        messages::{Finish, fee},
-    },
+    payments::{self, messages::AuditMode},
     staking,
     store::Read,
-    verifier::{ModelFacts, Task},
+    verifier::ModelFacts,
 };
 use core::ops::Bound;
 use crypto::{
@@ -74,6 +71,9 @@ pub(crate) fn open(
             lines::give_back(ctx, challenger, bond)?;
         }
         return Ok(None);
+    }
+    if let Backing::Account = backing {
+        may_be_shown(&record, challenger)?;
     }
     let work = check_finding(ctx, &record, finding)?;
     let known = shared_line(ctx, receipt, finding)?;
@@ -169,6 +169,14 @@ fn challengeable(ctx: &Context<'_>, record: &Dispute) -> Result<(), Error> {
     if clock >= ends { Err(Error::WindowClosed { ends, clock }) } else { Ok(()) }
 }
 
+/// R2: moves show leaves, so a stranger must not make an operator play over what only auditors or
+/// nobody may see.
+fn may_be_shown(record: &Dispute, challenger: AccountId) -> Result<(), Error> {
+    let (mode, payer) = (record.request.audit_mode, record.request.payer);
+    let may = mode == AuditMode::Open || challenger == payer;
+    if may { Ok(()) } else { Err(Error::OnlyThePayer { mode, payer }) }
+}
+
 /// R1: an operator's own signature, on a request for a registered model of this chain.
 fn check_subject(ctx: &Context<'_>, subject: &Subject) -> Result<Dispute, Failure> {
     let (request, receipt) = (&subject.request.message, &subject.receipt.message);
@@ -247,15 +255,7 @@ fn is_impossible(ctx: &Context<'_>, record: &Dispute) -> Result<bool, Failure> {
     let receipt = &record.receipt;
     let facts = facts(ctx, &record.request.body)?;
     let shape = ctx.ports().verifier.trace_shape(&run(ctx, record, receipt.n_out)?);
-    let ends = match facts.task {
-        Task::Embed => receipt.finish == Finish::Stop,
-        Task::Generate => receipt.n_out > 0 || receipt.finish == Finish::Cancelled,
-    };
-    Ok(shape.is_err()
-        || !ends
-        || receipt.n_in > facts.max_input
-        || receipt.work_units != record.work
-        || fee(record.request.price, record.work) != Ok(receipt.fee))
+    Ok(shape.is_err() || !is_possible(receipt, &facts, record.work, record.request.price))
 }
 
 /// R4: a finding that a re-execution can have. Returns the work of the longer run.

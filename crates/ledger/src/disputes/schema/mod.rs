@@ -5,6 +5,7 @@ pub mod moves;
 use super::state::{Backer, Cause, Dispute, Line, Load, Party, Verdict};
 use crate::{
     params::{COIN, OutOfBounds, SECOND, within},
+    payments::messages::AuditMode,
     staking::Class,
     store::Table,
     verifier::REASON_BYTES_MAX,
@@ -279,6 +280,14 @@ pub enum Error {
     /// R3.
     #[error("the model knows the token, or the path does not show it in the input")]
     NotForeign = 24,
+    /// R2.
+    #[error("a receipt of audit mode {mode:?} is challenged by its payer {payer} alone")]
+    OnlyThePayer {
+        /// Of its request.
+        mode: AuditMode,
+        /// Who ordered it.
+        payer: AccountId,
+    } = 25,
 }
 
 /// What a class of hardware is taken to do and to cost.

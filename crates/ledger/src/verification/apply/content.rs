@@ -5,9 +5,10 @@
 
 use super::{
     super::{
-        schema::{Content, DELIVERED, Delivery, Error, Event, SEALED, Sealed},
+        schema::{Content, DELIVERED, Delivery, Error, Event, POINTS, SEALED, Sealed},
         state::{Cause, Phase, Point, Seat},
     },
+    auditors,
     points::{self, PointKey, enter, existing, in_phase, list, own_seat},
 };
 use crate::{
@@ -93,22 +94,27 @@ pub(super) fn deliver(
         }
         _ => return Err(Error::OtherMode { mode }.into()),
     }
-    for seat in point.seats.iter() {
-        if waits(ctx, key, seat) {
-            return Ok(()); // For the content of another auditor.
-        }
+    go_on(ctx, key, point)
+}
+
+/// Back to committing, unless another auditor still waits for its content.
+pub(super) fn go_on(ctx: &mut Context<'_>, key: PointKey, point: Point) -> Result<(), Failure> {
+    if point.seats.iter().any(|seat| waits(ctx, key, seat)) {
+        return ctx.put(&POINTS, &key, &point);
     }
     let commit_until = enter(ctx, key, point, Phase::Committing, ctx.params().windows.commit)?;
     ctx.emit(Event::Delivered { operator: key.0, epoch: key.1, point: key.2, commit_until });
     Ok(())
 }
 
-/// Whether an auditor has demanded sealed content and has none.
+/// Whether an auditor has demanded sealed content and has none, and needs it still.
 fn waits(ctx: &Context<'_>, key: PointKey, seat: &Seat) -> bool {
-    seat.reply.is_some() && !ctx.has(&SEALED, &(key, seat.auditor))
+    let demanded = seat.reply.is_some() && seat.commitment.is_none();
+    demanded && !ctx.has(&SEALED, &(key, seat.auditor))
 }
 
-/// R17: nobody can hold it against the commitments yet, so only the operator brings it.
+/// R17: nobody can hold it against the commitments yet, so only the operator brings it: its owner's
+/// key, its current box key, or the one that signed the receipt, while that is good for claims.
 fn seal_for(
     ctx: &mut Context<'_>,
     sender: &Sender,
@@ -119,8 +125,12 @@ fn seal_for(
 ) -> Result<(), Failure> {
     let operator = staking::operator(ctx, &key.0)?;
     let operator = operator.ok_or(Broken::Rule("a claim is of no operator"))?;
-    let hot = staking::apply::current_key(ctx, key.0, &operator)?.key;
-    if sender.account != operator.owner || !(sender.is_owner() || sender.signer == hot) {
+    let current = staking::apply::current_key(ctx, key.0, &operator)?.key;
+    let signed = points::subject(point)?.receipt.message.key_epoch;
+    let signed = staking::box_key(ctx, &key.0, signed)?;
+    let signed = signed.filter(|signed| signed.is_good_for_claims(ctx.clock()));
+    let hot = sender.signer == current || signed.is_some_and(|key| key.key == sender.signer);
+    if sender.account != operator.owner || !(sender.is_owner() || hot) {
         return Err(Error::NotTheOperator { account: sender.account }.into());
     }
     let seat = point.seats.iter().find(|seat| seat.auditor == auditor);
@@ -151,6 +161,8 @@ pub(super) fn complain(
     if reads(ctx, points::subject(&point)?, &seal::open(secret, &context, &sealed))? {
         return Err(Error::ContentHolds.into());
     }
+    // It did what it could: it is paid as for a finding.
+    auditors::pay(ctx, sender.account, points::subject(&point)?.receipt.message.fee)?;
     points::fail(ctx, key, point, Cause::NotDelivered)
 }
 
@@ -178,7 +190,7 @@ pub(super) fn forget(ctx: &mut Context<'_>, key: PointKey) -> Result<(), Failure
     Ok(())
 }
 
-fn mode_of(point: &Point) -> Result<AuditMode, Broken> {
+pub(super) fn mode_of(point: &Point) -> Result<AuditMode, Broken> {
     Ok(points::subject(point)?.request.message.audit_mode)
 }
 

@@ -114,7 +114,13 @@ pub(super) fn commit(
     seat.commitment = Some(commitment);
     let all = seats.iter().all(|seat| seat.commitment.is_some());
     point.seats = list(seats)?;
-    if all { reveals_open(ctx, key, point) } else { ctx.put(&POINTS, &key, &point) }
+    if all {
+        return reveals_open(ctx, key, point);
+    }
+    if point.phase == Phase::Delivering && content::mode_of(&point)? == AuditMode::Sealed {
+        return content::go_on(ctx, key, point); // Its own demand needs no answer any more.
+    }
+    ctx.put(&POINTS, &key, &point)
 }
 
 /// R8: one that did not commit has nothing to reveal.

@@ -67,7 +67,7 @@ pub struct Params {
     pub deliver_fee: Coin,
     /// Further fee per started KiB of a delivery, in coin; 0 to 0.01.
     pub deliver_fee_per_kib: Coin,
-    /// Fee of a conflict certificate or an omission, in coin; 0 to 1.
+    /// Fee of a conflict certificate, an omission or a complaint, in coin; 0 to 1.
     pub evidence_fee: Coin,
 }
 
