@@ -4,11 +4,9 @@
 //! length and the tag before the data. Structured values are hashed as their canonical bytes.
 //! Never here: a hash without a domain.
 
-use crate::Domain;
+use crate::{Domain, text::hex_text};
 use blake3::hazmat::HasherExt;
 use borsh::{BorshDeserialize, BorshSerialize, io};
-use core::{fmt, str::FromStr};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::Digest as _;
 
 /// A 32-byte digest; text form: 64 lower-case hexadecimal digits.
@@ -34,56 +32,7 @@ impl Digest {
     }
 }
 
-/// A text that is not the hexadecimal form of the expected number of bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {bytes} bytes as {} lower-case hexadecimal digits", .bytes.saturating_mul(2))]
-pub struct BadHex {
-    /// How many bytes were expected.
-    pub bytes: usize,
-}
-
-/// Reads exactly `N` bytes from lower-case hexadecimal digits, the only accepted spelling.
-pub(crate) fn bytes_from_hex<const N: usize>(text: &str) -> Result<[u8; N], BadHex> {
-    let mut bytes = [0; N];
-    let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-    if lower && hex::decode_to_slice(text, &mut bytes).is_ok() {
-        Ok(bytes)
-    } else {
-        Err(BadHex { bytes: N })
-    }
-}
-
-impl FromStr for Digest {
-    type Err = BadHex;
-
-    fn from_str(text: &str) -> Result<Self, BadHex> {
-        bytes_from_hex(text).map(Self)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <String as Deserialize>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+hex_text!(Digest);
 
 fn hasher(domain: Domain) -> blake3::Hasher {
     blake3::Hasher::new_from_context_key(domain.context_key())

@@ -5,14 +5,13 @@
 //! or in a second spelling is never accepted; secrets are wiped when dropped and never printed.
 //! Never here: keys derived from anything but 32 secret bytes; use of a signature as an id.
 
-use crate::digest::{BadHex, bytes_from_hex};
-use crate::{Digest, Domain, hash_of};
+use crate::{Digest, Domain, hash_of, text::hex_text};
 use borsh::{BorshDeserialize, BorshSerialize};
-use core::{fmt, str::FromStr};
+use core::fmt;
 use curve25519_dalek_ng::edwards::CompressedEdwardsY;
 use ed25519_consensus::{SigningKey, VerificationKey, VerificationKeyBytes, batch};
 use rand_chacha_03::{ChaCha20Rng, rand_core::SeedableRng};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// A key that must not be used.
@@ -169,43 +168,6 @@ impl Signature {
     pub const fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }
-}
-
-macro_rules! hex_text {
-    ($name:ident) => {
-        impl FromStr for $name {
-            type Err = BadHex;
-
-            fn from_str(text: &str) -> Result<Self, BadHex> {
-                bytes_from_hex(text).map(Self)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <String as Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
-            }
-        }
-    };
 }
 
 hex_text!(PublicKey);

@@ -30,15 +30,17 @@ pub mod merkle;
 pub mod merkle_sum;
 mod salt;
 pub mod seal;
+mod text;
 
 pub use beacon::Seed;
-pub use digest::{BadHex, Digest, hash, hash_bytes, hash_of, sha256_bytes, sha256_of};
+pub use digest::{Digest, hash, hash_bytes, hash_of, sha256_bytes, sha256_of};
 pub use domain::Domain;
 pub use id::{AccountId, ChainId, ModelId, OperatorId};
 pub use keys::{BadKey, BadSignature, PublicKey, SecretKey, Signature, Signed, verify_batch};
 pub use many::hash_many;
 pub use salt::{Salt, Tree};
 pub use seal::{SealKey, SealSecret};
+pub use text::BadHex;
 
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,8 @@
 //! request reuses the salt, so that two operators' commitments compare.
 //! Never here: the randomness itself.
 
-use crate::digest::{BadHex, bytes_from_hex};
-use crate::{Digest, Domain, hash};
+use crate::{Digest, Domain, hash, text::hex_text};
 use borsh::{BorshDeserialize, BorshSerialize};
-use core::{fmt, str::FromStr};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The tree a leaf belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,34 +53,4 @@ impl Salt {
     }
 }
 
-impl FromStr for Salt {
-    type Err = BadHex;
-
-    fn from_str(text: &str) -> Result<Self, BadHex> {
-        bytes_from_hex(text).map(Self)
-    }
-}
-
-impl fmt::Display for Salt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Salt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Salt {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Salt {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <String as Deserialize>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+hex_text!(Salt);

@@ -8,16 +8,15 @@
 
 use crate::{
     Digest,
-    digest::{BadHex, bytes_from_hex},
+    text::{hex_serde, hex_text},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use core::{fmt, str::FromStr};
+use core::fmt;
 use hpke::{
     Deserializable, Kem as _, OpModeR, OpModeS, Serializable, aead::ChaCha20Poly1305,
     kdf::HkdfSha256, kem::X25519HkdfSha256 as X25519, single_shot_open, single_shot_seal_with_rng,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// By how much sealing lengthens: the sender's one-time key and the tag.
 pub const SEAL_BYTES: usize = KEY_BYTES + 16;
@@ -35,59 +34,16 @@ pub enum SealError {
     Unreadable,
 }
 
-macro_rules! hex_bytes {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
-        pub struct $name([u8; KEY_BYTES]);
+/// A reader's one-time public key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct SealKey([u8; KEY_BYTES]);
 
-        impl $name {
-            /// From its bytes.
-            #[must_use]
-            pub const fn new(bytes: [u8; KEY_BYTES]) -> Self {
-                Self(bytes)
-            }
-        }
+/// The secret of a reader's one-time key. It may be shown once it has served.
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SealSecret([u8; KEY_BYTES]);
 
-        impl FromStr for $name {
-            type Err = BadHex;
-
-            fn from_str(text: &str) -> Result<Self, BadHex> {
-                bytes_from_hex(text).map(Self)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(&hex::encode(self.0))
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <String as Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
-            }
-        }
-    };
-}
-
-hex_bytes! {
-    /// A reader's one-time public key.
-    #[derive(Copy)]
-    SealKey
-}
-
-hex_bytes! {
-    /// The secret of a reader's one-time key: 32 random bytes. It may be shown once it has served.
-    SealSecret
-}
-
-impl fmt::Debug for SealKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
+hex_text!(SealKey);
+hex_serde!(SealSecret);
 
 impl fmt::Debug for SealSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,6 +52,12 @@ impl fmt::Debug for SealSecret {
 }
 
 impl SealKey {
+    /// From its bytes, unchecked.
+    #[must_use]
+    pub const fn new(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// Whether something can be sealed to it.
     ///
     /// # Errors
@@ -107,6 +69,12 @@ impl SealKey {
 }
 
 impl SealSecret {
+    /// From 32 random bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     /// The key to which others seal.
     #[must_use]
     pub fn key(&self) -> SealKey {

@@ -86,8 +86,15 @@ pub(crate) fn prepare_chat(
     let source = request.messages.iter().map(Into::into).collect();
     let source = Source::Chat(List::new(source).map_err(ApiError::internal)?);
     let sampling = request.sampling;
-    let (model_of, salt) = (Arc::clone(&model), salt()?);
-    let work = Work { model: model_of, ids, salt, sampling, seed, max_tokens, audit_mode };
+    let work = Work {
+        model: Arc::clone(&model),
+        ids,
+        salt: salt()?,
+        sampling,
+        seed,
+        max_tokens,
+        audit_mode,
+    };
     Ok(Prepared { model, works: vec![(work, source)], stop: request.stop.clone() })
 }
 

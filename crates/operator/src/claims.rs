@@ -8,12 +8,12 @@
 //! Rules: what was claimed is what the chain's lane records say, so a claim whose fate a kill
 //! left open is neither lost nor sent twice with another content; a claim is on disk before it
 //! is sent, because its receipts' paths can be rebuilt from nothing else; a lane whose
-//! allocation would make the ledger refuse the whole claim is left out; the dearest lanes go
-//! first. Never here: what the ledger checks again.
+//! allocation, or for which the value cap, would make the ledger refuse the whole claim is left
+//! out; the dearest lanes go first. Never here: what the ledger checks again.
 
 use crate::{
     node::{Node, Phase},
-    records::Undelivered,
+    records::{Undelivered, holds_unseen},
 };
 use client::{caps, rpc::RpcError, store::StoreError, transactions::SendError};
 use crypto::{
@@ -21,12 +21,12 @@ use crypto::{
     merkle_sum::{BadLeaves, Leaf, SumTree},
 };
 use ledger::{
-    Call,
+    Call, Params,
     disputes::LOADS,
     payments::{
         self, ALLOCATIONS, CLAIMS, ClaimRecord, LANES, Stage,
         math::counted,
-        schema::{AuditMode, Claim, LaneClaim, LaneId, MAX_CLAIM_LANES, ReceiptKey, Voucher},
+        schema::{Claim, LaneClaim, LaneId, MAX_CLAIM_LANES, ReceiptKey, Voucher},
     },
     staking::BOX_KEYS,
     tables::PARAMS,
@@ -224,12 +224,13 @@ fn allocation_of(voucher: &Signed<Voucher>) -> (AccountId, u64) {
 
 /// The claim of an epoch over all that vouchers pay for, or nothing.
 async fn build(node: &Node, epoch: Epoch) -> Result<Option<Claim>, ClaimError> {
-    let mut due = due(node).await?;
+    let Some(params) = node.rpc.record(&PARAMS, &()).await? else { return Ok(None) };
+    let mut due = due(node, &params).await?;
     // The claim names one box key; older ones first, because their days are numbered.
     let Some(key_epoch) = due.iter().map(|due| due.key_epoch).min() else { return Ok(None) };
     due.retain(|due| due.key_epoch == key_epoch);
     due.sort_by_key(|due| std::cmp::Reverse(due.claim.delta));
-    let due = within_cap(node, cover(node, due).await?).await?;
+    let due = within_cap(node, &params, cover(node, due).await?).await?;
     let lanes: BTreeMap<LaneId, Due> =
         due.into_iter().map(|due| (due.claim.voucher.message.lane_id(), due)).collect();
     if lanes.is_empty() {
@@ -260,9 +261,8 @@ struct Due {
 }
 
 /// Every lane whose voucher pays for more than the ledger has paid.
-async fn due(node: &Node) -> Result<Vec<Due>, ClaimError> {
-    let params = node.rpc.record(&PARAMS, &()).await?;
-    let minimum = params.map_or(Credit::ZERO, |params| params.payments.cashable_minimum);
+async fn due(node: &Node, params: &Params) -> Result<Vec<Due>, ClaimError> {
+    let minimum = params.payments.cashable_minimum;
     let mut due = Vec::new();
     for voucher in node.lanes.vouchers().await {
         let id = voucher.message.lane_id();
@@ -299,9 +299,7 @@ fn leaves_of(node: &Node, claim: LaneClaim) -> Result<Option<Due>, ClaimError> {
         return Ok(None);
     }
     let leaves = receipts.map(|receipt| node.leaf(receipt, id)).collect();
-    let mut modes = answers.iter().map(|answered| answered.request.message.audit_mode);
-    let canary_only = modes.any(|mode| mode == AuditMode::CanaryOnly);
-    Ok(Some(Due { claim, key_epoch, leaves, canary_only }))
+    Ok(Some(Due { claim, key_epoch, leaves, canary_only: holds_unseen(&answers) }))
 }
 
 /// Those that the ledger will take: covered by live allocations, under a key good for claims,
@@ -348,10 +346,13 @@ async fn cover(node: &Node, due: Vec<Due>) -> Result<Vec<Due>, ClaimError> {
 
 /// Those that fit under the value cap together: a claim above it is refused, and would be again for
 /// ever. What is never opened goes first, because it makes all count twice.
-async fn within_cap(node: &Node, mut due: Vec<Due>) -> Result<Vec<Due>, ClaimError> {
-    let Some(params) = node.rpc.record(&PARAMS, &()).await? else { return Ok(due) };
+async fn within_cap(
+    node: &Node,
+    params: &Params,
+    mut due: Vec<Due>,
+) -> Result<Vec<Due>, ClaimError> {
     let clock = node.follower.seen().clock;
-    let cap = caps::cap(&node.rpc, &params, &node.operator, clock).await?;
+    let cap = caps::cap(&node.rpc, params, &node.operator, clock).await?;
     let Some(left) = cap.and_then(|cap| Some(cap.value?.saturating_sub(cap.unverified))) else {
         return Ok(due);
     };

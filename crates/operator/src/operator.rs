@@ -11,7 +11,7 @@ use crate::{
     caps, claims, dial,
     lanes::Lanes,
     node::{Clock, MAX_ACTIVE, Node, Phase, Served},
-    records::Records,
+    records::{Records, holds_unseen},
     runner::Runner,
     verification::{
         self,
@@ -88,9 +88,10 @@ pub async fn start(config: Config) -> Result<Operator, StartError> {
     for voucher in lanes.vouchers().await {
         let lane = voucher.message.lane_id();
         let claimed = rpc.record(&LANES, &lane).await?.unwrap_or_default();
-        let left = records.answers(lane, claimed.sequence.saturating_add(1)..=u64::MAX)?;
-        let mut modes = left.iter().map(|answered| answered.request.message.audit_mode);
-        unseen |= modes.any(|mode| mode == AuditMode::CanaryOnly);
+        if !unseen {
+            let left = records.answers(lane, claimed.sequence.saturating_add(1)..=u64::MAX)?;
+            unseen = holds_unseen(&left);
+        }
         lanes.allocations.claimed(&lane, claimed);
     }
     let (clock, claimed) = (follower.seen().clock, lanes.allocations.claimed_in_all());

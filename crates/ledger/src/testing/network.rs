@@ -124,6 +124,13 @@ pub(crate) fn reply_of(name: &str, point: PointKey) -> SealSecret {
     SealSecret::new(*digest(&format!("{name} {point:?}")).as_bytes())
 }
 
+/// An auditor's demand for content under its seal.
+pub(crate) fn demanded(name: &str, key: PointKey) -> Call {
+    let reply = Some(reply_of(name, key).key());
+    let (operator, epoch, point) = key;
+    call(Tx::Demand { operator, epoch, point, reply })
+}
+
 /// Content brought to an auditor under its seal.
 pub(crate) fn brought(content: &Content, name: &str, key: PointKey) -> Call {
     let auditor = account(name);

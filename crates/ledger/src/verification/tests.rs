@@ -24,7 +24,7 @@ use crate::{
         account, coins, digest,
         network::{
             AUDITORS as AUDITOR_NAMES, Claimed, Network, audited, box_of, brought, call, copies,
-            reply_of, salt_of,
+            demanded, reply_of, salt_of,
         },
         operator_of, public, toy,
         toy::{FINE_LEAVES, ToyRun},
@@ -49,8 +49,13 @@ fn network() -> Network {
 
 /// The same with one auditor and one point for each claim.
 fn small() -> Network {
+    few(1)
+}
+
+/// The same with so many auditors.
+fn few(auditors: u8) -> Network {
     let mut params = audited();
-    (params.verification.leaves, params.verification.auditors) = (1, 1);
+    (params.verification.leaves, params.verification.auditors) = (1, auditors);
     Network::new(params)
 }
 
@@ -91,7 +96,7 @@ fn commit(claimed: &Claimed, point: u8, name: &str, run: &ToyRun) -> Call {
     call(Tx::Commit { operator, epoch, point, commitment })
 }
 
-/// The name of the one auditor of point 0.
+/// The name of the first auditor of point 0.
 fn seated(network: &Network, claimed: &Claimed) -> String {
     network.name(network.points(claimed)[0].1.seats.first().unwrap().auditor)
 }
@@ -1015,9 +1020,9 @@ fn r15_probation_ends_by_passed_audits_and_time_and_starts_again_with_a_fault() 
     assert_eq!(after.last_fault, Some(after.since));
 }
 
-/// A drawn receipt whose mode is sealed, with the name of its one auditor.
-fn sealed_point(run: &ToyRun) -> (Network, Claimed, String) {
-    let mut network = small();
+/// A drawn receipt whose mode is sealed, with so many auditors and the name of the first.
+fn sealed_point(run: &ToyRun, auditors: u8) -> (Network, Claimed, String) {
+    let mut network = few(auditors);
     network.mode = AuditMode::Sealed;
     let claimed = opened(&mut network, run);
     let name = seated(&network, &claimed);
@@ -1027,7 +1032,7 @@ fn sealed_point(run: &ToyRun) -> (Network, Claimed, String) {
 #[test]
 fn r17_sealed_content_is_brought_to_its_auditor_alone_and_the_audit_goes_on() {
     let right = small().right();
-    let (mut network, claimed, name) = sealed_point(&right);
+    let (mut network, claimed, name) = sealed_point(&right, 1);
     let key = at(&claimed, 0);
     let (operator, epoch, point) = key;
     let demand = |reply| call(Tx::Demand { operator, epoch, point, reply });
@@ -1038,9 +1043,9 @@ fn r17_sealed_content_is_brought_to_its_auditor_alone_and_the_audit_goes_on() {
     assert_eq!(network.world.send(&name, demand(Some(small_order))), bad);
     let early = network.world.send("olga", brought(&toy::content(&right), &name, key));
     assert_eq!(early, rejected(Error::NotDemanded));
-    let reply = Some(reply_of(&name, key).key());
-    network.world.done(&name, demand(reply));
-    assert_eq!(network.world.send(&name, demand(reply)), rejected(Error::DemandedBefore));
+    network.world.done(&name, demanded(&name, key));
+    let again = network.world.send(&name, demanded(&name, key));
+    assert_eq!(again, rejected(Error::DemandedBefore));
     let delivery = Delivery::Open(toy::content(&right));
     let open = call(Tx::Deliver { operator, epoch, point, delivery });
     assert_eq!(network.world.send("olga", open), rejected(Error::OtherMode { mode }));
@@ -1066,11 +1071,10 @@ fn r17_sealed_content_is_brought_to_its_auditor_alone_and_the_audit_goes_on() {
 #[test]
 fn r17_an_operator_that_brings_nothing_under_the_seal_is_at_fault() {
     let right = small().right();
-    let (mut network, claimed, name) = sealed_point(&right);
+    let (mut network, claimed, name) = sealed_point(&right, 1);
     let key = at(&claimed, 0);
-    let (operator, epoch, point) = key;
-    let reply = Some(reply_of(&name, key).key());
-    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    let operator = claimed.operator;
+    network.world.done(&name, demanded(&name, key));
     network.world.wait(6_000);
     assert_eq!(network.faults(operator)[0].cause, Cause::NotDelivered);
 }
@@ -1081,13 +1085,12 @@ fn r17_garbage_under_a_seal_convicts_its_operator_and_a_groundless_complaint_nob
     let mut wrong = toy::content(&right);
     wrong.output = List::new(vec![1, 2, 3, 4]).unwrap();
     for (content, holds) in [(toy::content(&right), true), (wrong, false)] {
-        let (mut network, claimed, name) = sealed_point(&right);
+        let (mut network, claimed, name) = sealed_point(&right, 1);
         let key = at(&claimed, 0);
         let (operator, epoch, point) = key;
         let secret = reply_of(&name, key);
-        let reply = Some(secret.key());
         let complain = |secret| call(Tx::Complain { operator, epoch, point, secret });
-        network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+        network.world.done(&name, demanded(&name, key));
         let early = network.world.send(&name, complain(secret.clone()));
         assert_eq!(early, rejected(Error::NothingDelivered));
         network.world.done("olga", brought(&content, &name, key));
@@ -1112,12 +1115,11 @@ fn r17_garbage_under_a_seal_convicts_its_operator_and_a_groundless_complaint_nob
 #[test]
 fn r17_what_does_not_open_at_all_convicts_as_well_as_what_opens_to_something_else() {
     let right = small().right();
-    let (mut network, claimed, name) = sealed_point(&right);
+    let (mut network, claimed, name) = sealed_point(&right, 1);
     let key = at(&claimed, 0);
     let (operator, epoch, point) = key;
     let (secret, auditor) = (reply_of(&name, key), account(&name));
-    let reply = Some(secret.key());
-    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    network.world.done(&name, demanded(&name, key));
     let content = Sealed::new(vec![7; 40]).unwrap();
     let delivery = Delivery::Sealed { auditor, content };
     network.world.done("olga", call(Tx::Deliver { operator, epoch, point, delivery }));
@@ -1127,24 +1129,15 @@ fn r17_what_does_not_open_at_all_convicts_as_well_as_what_opens_to_something_els
 
 #[test]
 fn r17_each_auditor_is_brought_its_own_and_the_time_runs_until_all_have_it() {
-    let mut params = audited();
-    (params.verification.leaves, params.verification.auditors) = (1, 2);
-    let mut network = Network::new(params);
-    network.mode = AuditMode::Sealed;
-    let right = network.right();
-    let claimed = opened(&mut network, &right);
+    let right = small().right();
+    let (mut network, claimed, _) = sealed_point(&right, 2);
     let key = at(&claimed, 0);
-    let (operator, epoch, point) = key;
     let seats = network.points(&claimed)[0].1.seats.clone();
     let names: Vec<String> = seats.iter().map(|seat| network.name(seat.auditor)).collect();
-    let first = reply_of(&names[0], key).key();
-    let reply = Some(first);
-    network.world.done(&names[0], call(Tx::Demand { operator, epoch, point, reply }));
-    let taken = rejected(Error::ReplyKeyTaken { key: first });
-    let same = call(Tx::Demand { operator, epoch, point, reply });
-    assert_eq!(network.world.send(&names[1], same), taken);
-    let reply = Some(reply_of(&names[1], key).key());
-    network.world.done(&names[1], call(Tx::Demand { operator, epoch, point, reply }));
+    network.world.done(&names[0], demanded(&names[0], key));
+    let same = network.world.send(&names[1], demanded(&names[0], key));
+    assert_eq!(same, rejected(Error::ReplyKeyTaken { key: reply_of(&names[0], key).key() }));
+    network.world.done(&names[1], demanded(&names[1], key));
     let phase = |network: &Network| network.points(&claimed)[0].1.phase;
     network.world.done("olga", brought(&toy::content(&right), &names[1], key));
     assert_eq!(phase(&network), Phase::Delivering, "one waits");
@@ -1156,18 +1149,10 @@ fn r17_each_auditor_is_brought_its_own_and_the_time_runs_until_all_have_it() {
 
 #[test]
 fn r17_an_auditor_that_has_committed_needs_nothing_more_and_its_demand_no_answer() {
-    let mut params = audited();
-    (params.verification.leaves, params.verification.auditors) = (1, 2);
-    let mut network = Network::new(params);
-    network.mode = AuditMode::Sealed;
-    let right = network.right();
-    let claimed = opened(&mut network, &right);
+    let right = small().right();
+    let (mut network, claimed, name) = sealed_point(&right, 2);
     let key = at(&claimed, 0);
-    let (operator, epoch, point) = key;
-    let first = network.points(&claimed)[0].1.seats.first().unwrap().auditor;
-    let name = network.name(first);
-    let reply = Some(reply_of(&name, key).key());
-    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    network.world.done(&name, demanded(&name, key));
     network.world.done(&name, commit(&claimed, 0, &name, &right));
     assert_eq!(network.points(&claimed)[0].1.phase, Phase::Committing);
     network.audit(&claimed, |_| Some(right.clone()));
@@ -1177,13 +1162,12 @@ fn r17_an_auditor_that_has_committed_needs_nothing_more_and_its_demand_no_answer
 #[test]
 fn r17_a_box_key_that_was_rotated_away_still_brings_what_it_signed() {
     let right = small().right();
-    let (mut network, claimed, name) = sealed_point(&right);
+    let (mut network, claimed, name) = sealed_point(&right, 1);
     let key = at(&claimed, 0);
-    let (operator, epoch, point) = key;
+    let operator = claimed.operator;
     let rotate = staking::Tx::RotateBoxKey { operator, box_key: public("new box") };
     network.world.done("olga", Call::Staking(rotate));
-    let reply = Some(reply_of(&name, key).key());
-    network.world.done(&name, call(Tx::Demand { operator, epoch, point, reply }));
+    network.world.done(&name, demanded(&name, key));
     let far = network.world.far;
     for hot in ["hot", &box_of("olga")] {
         network.world.done("olga", crate::testing::grant(hot, coins(1), Credit::ZERO, far));

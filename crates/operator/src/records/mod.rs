@@ -21,7 +21,7 @@ use client::{
 };
 use crypto::{ChainId, Digest, ModelId, OperatorId, PublicKey, Salt, Signed};
 use ledger::{
-    payments::schema::{Claim, LaneId, Receipt, Request, Voucher},
+    payments::schema::{AuditMode, Claim, LaneId, Receipt, Request, Voucher},
     store::Key,
 };
 use redb::{TableDefinition, TableError, WriteTransaction};
@@ -29,7 +29,7 @@ use std::{ops::RangeInclusive, path::Path};
 use units::{Epoch, List, Price};
 
 /// A table, by its name.
-type Table = &'static str;
+pub(crate) type Table = &'static str;
 
 const VOUCHERS: Table = "vouchers";
 const RECEIPTS: Table = "receipts";
@@ -334,12 +334,7 @@ impl Records {
     }
 
     fn get<T: BorshDeserialize>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let records = match self.0.read()?.open_table(definition(table)) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            other => other?,
-        };
-        let found = records.get(key)?;
-        found.map(|value| decode(table, value.value())).transpose()
+        get(&self.0, table, key)
     }
 
     fn all<K: Key, T: BorshDeserialize>(&self, table: Table) -> Result<Vec<(K, T)>, StoreError> {
@@ -395,7 +390,9 @@ fn owed_key(gateway: &PublicKey, owed: &Undelivered) -> Vec<u8> {
     key(&(*gateway, (owed.epoch, (owed.lane, owed.sequence))))
 }
 
-const fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+pub(crate) const fn definition(
+    table: Table,
+) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table)
 }
 
@@ -411,7 +408,7 @@ fn read_key<K: Key>(table: &'static str, mut bytes: &[u8]) -> Result<K, StoreErr
 }
 
 /// Writing to memory does not fail, and every list is within its bound.
-fn bytes(value: &impl BorshSerialize) -> Vec<u8> {
+pub(crate) fn bytes(value: &impl BorshSerialize) -> Vec<u8> {
     borsh::to_vec(value).unwrap_or_default()
 }
 
@@ -419,7 +416,27 @@ fn decode<T: BorshDeserialize>(table: &'static str, bytes: &[u8]) -> Result<T, S
     borsh::from_slice(bytes).map_err(|error| StoreError::record(table, error))
 }
 
-fn put(
+/// Whether one of these receipts is of those that nobody may see.
+pub(crate) fn holds_unseen(answers: &[Answered]) -> bool {
+    let mut modes = answers.iter().map(|answered| answered.request.message.audit_mode);
+    modes.any(|mode| mode == AuditMode::CanaryOnly)
+}
+
+/// The value of a key; none where nothing was ever written.
+pub(crate) fn get<T: BorshDeserialize>(
+    store: &Store,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<T>, StoreError> {
+    let records = match store.read()?.open_table(definition(table)) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        other => other?,
+    };
+    let found = records.get(key)?;
+    found.map(|value| decode(table, value.value())).transpose()
+}
+
+pub(crate) fn put(
     transaction: &WriteTransaction,
     table: Table,
     key: &[u8],

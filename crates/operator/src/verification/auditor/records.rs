@@ -5,6 +5,7 @@
 //! because neither could be used otherwise after a restart; what belongs to no open point is
 //! pruned. Never here: decisions.
 
+use crate::records::{Table, bytes, definition, get, put};
 use borsh::{BorshDeserialize, BorshSerialize};
 use client::{
     store::{Store, StoreError},
@@ -12,11 +13,7 @@ use client::{
 };
 use crypto::{Digest, SealSecret};
 use ledger::{disputes::schema::Finding, verification::schema::Content};
-use redb::{TableDefinition, TableError};
 use std::{collections::BTreeSet, path::Path};
-
-/// A table by its name.
-type Table = &'static str;
 
 const AUDITS: Table = "audits";
 const SECRETS: Table = "secrets";
@@ -39,11 +36,11 @@ impl Records {
     }
 
     pub(super) async fn put(&self, point: PointKey, audit: &Audit) -> Result<(), StoreError> {
-        self.put_into(AUDITS, point, bytes(audit)).await
+        self.write(AUDITS, point, audit).await
     }
 
     pub(super) fn get(&self, point: &PointKey) -> Result<Option<Audit>, StoreError> {
-        self.get_from(AUDITS, point)
+        get(&self.0, AUDITS, &bytes(point))
     }
 
     pub(super) async fn put_secret(
@@ -51,40 +48,21 @@ impl Records {
         point: PointKey,
         secret: &SealSecret,
     ) -> Result<(), StoreError> {
-        self.put_into(SECRETS, point, bytes(secret)).await
+        self.write(SECRETS, point, secret).await
     }
 
     pub(super) fn secret(&self, point: &PointKey) -> Result<Option<SealSecret>, StoreError> {
-        self.get_from(SECRETS, point)
+        get(&self.0, SECRETS, &bytes(point))
     }
 
-    async fn put_into(
+    async fn write(
         &self,
         table: Table,
         point: PointKey,
-        value: Vec<u8>,
+        value: &impl BorshSerialize,
     ) -> Result<(), StoreError> {
-        let key = bytes(&point);
-        self.0
-            .write(move |transaction| {
-                transaction.open_table(opened(table))?.insert(key.as_slice(), value.as_slice())?;
-                Ok(())
-            })
-            .await
-    }
-
-    fn get_from<T: BorshDeserialize>(
-        &self,
-        table: Table,
-        point: &PointKey,
-    ) -> Result<Option<T>, StoreError> {
-        let records = match self.0.read()?.open_table(opened(table)) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            other => other?,
-        };
-        let Some(found) = records.get(bytes(point).as_slice())? else { return Ok(None) };
-        let decoded = borsh::from_slice(found.value());
-        decoded.map(Some).map_err(|error| StoreError::record(table, error))
+        let (key, value) = (bytes(&point), bytes(value));
+        self.0.write(move |transaction| put(transaction, table, &key, &value)).await
     }
 
     /// Forgets all but these.
@@ -94,20 +72,11 @@ impl Records {
             .write(move |transaction| {
                 for table in [AUDITS, SECRETS] {
                     transaction
-                        .open_table(opened(table))?
+                        .open_table(definition(table))?
                         .retain(|key: &[u8], _: &[u8]| keep.contains(key))?;
                 }
                 Ok(())
             })
             .await
     }
-}
-
-/// Writing to memory does not fail.
-fn bytes(value: &impl BorshSerialize) -> Vec<u8> {
-    borsh::to_vec(value).unwrap_or_default()
-}
-
-const fn opened(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
-    TableDefinition::new(table)
 }
