@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 
 pub(crate) mod network;
+pub(crate) mod seals;
 pub(crate) mod toy;
 
 use borsh::BorshDeserialize;

@@ -8,9 +8,8 @@ use super::{
     toy::{self, ToyRun},
 };
 use crypto::{
-    AccountId, Digest, OperatorId, SealSecret,
+    AccountId, Digest, OperatorId,
     merkle_sum::{SumPath, SumTree},
-    seal,
 };
 use ledger::{
     Authorized, Call, Params, Read, Status, Transaction,
@@ -21,7 +20,7 @@ use ledger::{
         Acknowledgement, AuditMode, Claim, LaneClaim, Receipt, Request, RequestBody, Voucher, fee,
     },
     staking, tables, verification,
-    verification::{Content, Delivery, Opening, Phase, Point, Sealed, Tx},
+    verification::{Opening, Phase, Point, Tx},
 };
 use std::{collections::BTreeMap, rc::Rc};
 use units::{BasisPoints, Coin, Credit, Epoch, List, Millis, Round, Text};
@@ -117,29 +116,6 @@ pub(crate) fn copies(run: &ToyRun, count: usize) -> Vec<Rc<ToyRun>> {
 /// An auditor's own salt.
 pub(crate) fn salt_of(name: &str) -> Digest {
     digest(&format!("{name}'s salt"))
-}
-
-/// The secret of an auditor's one-time key at a point.
-pub(crate) fn reply_of(name: &str, point: PointKey) -> SealSecret {
-    SealSecret::new(*digest(&format!("{name} {point:?}")).as_bytes())
-}
-
-/// An auditor's demand for content under its seal.
-pub(crate) fn demanded(name: &str, key: PointKey) -> Call {
-    let reply = Some(reply_of(name, key).key());
-    let (operator, epoch, point) = key;
-    call(Tx::Demand { operator, epoch, point, reply })
-}
-
-/// Content brought to an auditor under its seal.
-pub(crate) fn brought(content: &Content, name: &str, key: PointKey) -> Call {
-    let auditor = account(name);
-    let context = verification::seal_context(&key, &auditor);
-    let (bytes, random) = (borsh::to_vec(content).unwrap(), *digest(name).as_bytes());
-    let sealed = seal::seal(&reply_of(name, key).key(), &context, &bytes, random).unwrap();
-    let delivery = Delivery::Sealed { auditor, content: Sealed::new(sealed).unwrap() };
-    let (operator, epoch, point) = key;
-    call(Tx::Deliver { operator, epoch, point, delivery })
 }
 
 impl Network {

@@ -23,10 +23,11 @@ use crate::{
     testing::{
         account, coins, digest,
         network::{
-            AUDITORS as AUDITOR_NAMES, Claimed, Network, audited, box_of, brought, call, copies,
-            demanded, reply_of, salt_of,
+            AUDITORS as AUDITOR_NAMES, Claimed, Network, audited, box_of, call, copies, salt_of,
         },
-        operator_of, public, toy,
+        operator_of, public,
+        seals::{brought, demanded, reply_of},
+        toy,
         toy::{FINE_LEAVES, ToyRun},
     },
     transaction,

@@ -7,10 +7,10 @@ use crate::{
     random::{Random, seed_from_env},
     testing::{
         account, coins, digest,
-        network::{
-            AUDITORS, Claimed, Network, PointKey, audited, brought, call, reply_of, salt_of,
-        },
-        operator_of, toy,
+        network::{AUDITORS, Claimed, Network, PointKey, audited, call, salt_of},
+        operator_of,
+        seals::{brought, reply_of},
+        toy,
         toy::{FINE_LEAVES, ToyRun},
     },
 };
