@@ -79,7 +79,7 @@ impl Engine {
         pass_rows: usize,
     ) -> Result<Self, EngineError> {
         let pool = Arc::new(Pool::new(options.threads)?);
-        let plan = Arc::new(Plan::new(&model));
+        let plan = Arc::new(Plan::new(&model, &pool));
         let (m, p) = (Arc::clone(&model), Arc::clone(&plan));
         let backend = backend::load(options.backend, m, p, Arc::clone(&pool))?;
         let kind = backend.kind();

@@ -1,9 +1,14 @@
 //! A model made ready to run: certificates, and which working buffer each value lives in.
 
-use model::certificate::{Certificate, certify};
+use model::certificate::{Certificate, certified_with};
 use model::inspect::Kind;
 use model::layout::size;
 use model::{Model, Op, inspect};
+
+use crate::pool::Pool;
+
+/// What a channel's bound costs, in multiply-adds: several for each of some hundreds of weights.
+const CHANNEL: usize = 1 << 11;
 
 /// One op, ready to run.
 #[derive(Debug)]
@@ -14,6 +19,8 @@ pub(crate) struct Step {
     /// Elements of a row of its value.
     pub(crate) width: usize,
     pub(crate) certificate: Certificate,
+    /// No element of its value is larger in magnitude.
+    pub(crate) largest: i64,
     /// The buffer of its value, among those of the value's kind. Buffers are used again once
     /// nobody reads them.
     pub(crate) buffer: usize,
@@ -40,9 +47,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(model: &Model) -> Self {
+    /// A plan, its certificates computed on all threads of `pool`.
+    pub(crate) fn new(model: &Model, pool: &Pool) -> Self {
         let graph = model.graph();
-        let certificates = certify(model);
+        let certified = certified_with(model, &|count, bound| pool.map(count, CHANNEL, bound));
+        let certificates: Vec<Certificate> = certified.iter().map(|op| op.certificate).collect();
         let mut steps = Vec::with_capacity(graph.ops.len());
         let mut attentions = Vec::new();
         let head = graph.boundaries.last().copied().map_or(0, size) + 1;
@@ -63,6 +72,7 @@ impl Plan {
                 kind: model.shapes()[index].kind,
                 width,
                 certificate: certificates[index],
+                largest: certified[index].largest,
                 buffer: buffers[index],
                 together: together[index],
                 boundary: graph.boundaries.iter().position(|value| size(*value) == index),

@@ -60,12 +60,21 @@ pub struct Certified {
     pub largest: i64,
 }
 
+/// Calls what it is given with each of `0..count` and gives the results in order.
+pub type BoundsOf<'a> = dyn Fn(usize, &(dyn Fn(usize) -> Int + Sync)) -> Vec<Int> + 'a;
+
 /// Certificates and largest magnitudes of all ops of a model, in order. One pass over the weights.
 pub fn certified(model: &Model) -> Vec<Certified> {
+    certified_with(model, &|count, bound| (0..count).map(bound).collect())
+}
+
+/// As [`certified`], with the bounds of an op's channels from `bounds`: it may take channels side
+/// by side.
+pub fn certified_with(model: &Model, bounds: &BoundsOf<'_>) -> Vec<Certified> {
     let mut known: Vec<Bound> = Vec::new();
     let mut ops = Vec::new();
     for (op, weights) in model.graph().ops.iter().zip(&model.weights().ops) {
-        let view = View { model, known: &known };
+        let view = View { model, known: &known, bounds };
         let (certificate, bound) = view.op(op, weights);
         ops.push(Certified { certificate, largest: view.largest(&bound) });
         known.push(bound);
@@ -88,6 +97,7 @@ enum Bound {
 struct View<'a> {
     model: &'a Model,
     known: &'a [Bound],
+    bounds: &'a BoundsOf<'a>,
 }
 
 impl View<'_> {
@@ -132,8 +142,9 @@ impl View<'_> {
                     .map(|(gate, up)| gate * up)
                     .collect();
                 let limits = narrow(&products);
-                let sums: Vec<Int> =
-                    channels.iter().map(|channel| dot_limits(channel.weights, &limits)).collect();
+                let sums = (self.bounds)(channels.multipliers.len(), &|channel| {
+                    dot_limits(channels.channel(channel).weights, &limits)
+                });
                 let bound = self.added(channels, &sums, *stream, SHIFT_WIDE);
                 (Certificate::Gate { narrow: gate_is_narrow(channels, &products, &sums) }, bound)
             }
@@ -156,13 +167,14 @@ impl View<'_> {
     /// Bound on |Σ w·a| of each channel.
     fn sums(&self, input: ValueId, channels: &Channels) -> Vec<Int> {
         let limits = narrow(&self.channels(input, channels.weights.width()));
-        let bound = |channel: Channel<'_>| match self.known.get(size(input)) {
-            Some(Bound::Norm { gains, offsets, .. }) => {
-                cauchy_schwarz(channel.weights, gains, offsets)
+        let known = self.known.get(size(input));
+        (self.bounds)(channels.multipliers.len(), &|channel| {
+            let weights = channels.channel(channel).weights;
+            match known {
+                Some(Bound::Norm { gains, offsets, .. }) => cauchy_schwarz(weights, gains, offsets),
+                _ => dot_limits(weights, &limits),
             }
-            _ => dot_limits(channel.weights, &limits),
-        };
-        channels.iter().map(bound).collect()
+        })
     }
 
     fn linear(&self, input: ValueId, channels: &Channels) -> (Certificate, Bound) {

@@ -1,6 +1,6 @@
 //! How fast inference is, beside peers in the same run. Prints a table and writes the figures to
 //! `target/bench/inference.json`. Names behind `--` choose parts: `gemm`, `minilm`, `smollm2`,
-//! `rerun`.
+//! `start`, `rerun`.
 //!
 //! Ratios come from runs in turn on one machine; times are processor time, so that a busy machine
 //! changes figures, not verdicts. Models and peers are fetched when they are not there.
@@ -31,6 +31,10 @@ fn main() {
     }
     if wanted("smollm2") {
         smollm::run(&mut report);
+    }
+    // After the peak of memory was read: it holds models of its own.
+    if wanted("start") {
+        smollm::first_token(&mut report);
     }
     if wanted("rerun") {
         rerun::run(&mut report);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use engine::{Job, Sampling};
-use model::certificate::{Certificate, certify};
+use model::certificate::{Certificate, certified, certify};
 use model::inspect::check_graph;
 use model::layout::{Tensors, tensors};
 use model::rows::Rows;
@@ -16,6 +16,8 @@ use crate::support::{check, check_batches};
 
 const W8: WeightType = WeightType::W8;
 const VOCABULARY: u32 = 40;
+/// The table whose entries have 8 bits, so that what reads its rows may take the way for bytes.
+const BYTES: u32 = 1;
 
 /// Sizes of a graph.
 #[derive(Clone, Copy, Debug)]
@@ -94,15 +96,20 @@ fn encoder_graph(sizes: Sizes) -> Graph {
         Op::Attention { queries: 2, keys: 3, values: 3, heads, key_heads: heads, multiplier: 900 },
         Op::LinearResidual { input: 4, stream: 1, weights: W8 },
         Op::Norm { input: 5, centred: true, offset: 9 },
-        Op::SumPool { input: 6 },
-        Op::Unit { input: 7 },
+        Op::Table { input: 6, table: BYTES },
+        Op::Linear { input: 7, outputs: sizes.hidden, weights: W8 },
+        Op::Table { input: 8, table: BYTES },
+        Op::LinearResidual { input: 9, stream: 5, weights: W8 },
+        Op::Norm { input: 10, centred: true, offset: 1 },
+        Op::SumPool { input: 11 },
+        Op::Unit { input: 12 },
     ];
-    graph(Reach::Full, 0, ops, vec![1, 6])
+    graph(Reach::Full, 0, ops, vec![1, 11])
 }
 
 fn graph(reach: Reach, rope_pairs: u32, ops: Vec<Op>, boundaries: Vec<u32>) -> Graph {
     let (ops, boundaries) = (List::new(ops).unwrap(), List::new(boundaries).unwrap());
-    Graph { reach, vocabulary: VOCABULARY, tables: 1, rope_pairs, ops, boundaries }
+    Graph { reach, vocabulary: VOCABULARY, tables: 2, rope_pairs, ops, boundaries }
 }
 
 /// How wild the numbers are.
@@ -194,7 +201,8 @@ impl Numbers {
             cos: Rows::from_data(pairs, self.i32s(count, 1 << 16, 1 << 16)),
             sin: Rows::from_data(pairs, self.i32s(count, 1 << 16, 1 << 16)),
         };
-        let tables = vec![self.a16s(1 << 16)];
+        let bytes = self.many(1 << 16, 127, 127).into_iter().map(|entry| entry as i16).collect();
+        let tables = vec![self.a16s(1 << 16), bytes];
         Model::from_parts(Parts {
             graph,
             weights: Weights { ops, tables, rope },
@@ -287,11 +295,18 @@ fn soak_a_million_values_of_every_op_agree() {
 /// The suite above would prove little if all its models took the same path.
 #[test]
 fn moods_reach_both_the_narrow_and_the_wide_paths() {
-    let certified = |mood| {
+    let narrow = |mood| {
         let model = Numbers { state: 1, mood }.model(decoder_graph(ODD), ODD.positions);
         let certificates = certify(&model).into_iter();
         certificates.filter(|c| matches!(c, Certificate::Linear { narrow: true, .. })).count()
     };
-    assert!(certified(Mood::Calm) > 0);
-    assert_eq!(certified(Mood::Extreme), 0);
+    assert!(narrow(Mood::Calm) > 0);
+    assert_eq!(narrow(Mood::Extreme), 0);
+    for mood in [Mood::Calm, Mood::Wild, Mood::Extreme] {
+        let model = Numbers { state: 1, mood }.model(encoder_graph(ODD), ODD.positions);
+        let certified = certified(&model);
+        let is_narrow =
+            matches!(certified[8].certificate, Certificate::Linear { narrow: true, .. });
+        assert_eq!((is_narrow, certified[7].largest), (matches!(mood, Mood::Calm), 127));
+    }
 }

@@ -139,7 +139,8 @@ impl Scratch {
             for (two, keys) in keys.chunks(2 * panel).enumerate() {
                 let out = &mut scores[two * 2 * LANES..];
                 if keys.len() > panel {
-                    kernels.products_a16_pair(keys, queries, out, self.stride);
+                    let keys = keys.split_at(panel);
+                    kernels.products_a16_pair([keys.0, keys.1], queries, out, self.stride);
                 } else {
                     kernels.products_a16(keys, queries, out, self.stride);
                 }
@@ -192,26 +193,28 @@ impl Scratch {
             // No sum exceeds Z times the largest value.
             let most_total = self.totals[rows.clone()].iter().copied().max().unwrap_or(0);
             let narrow = most_total * value_most <= i64::from(i32::MAX);
-            for group in 0..heads.head_width.div_ceil(LANES) {
-                let values = tile.cache.value_panel(tile.key_head, group);
-                let channels = group * LANES..((group + 1) * LANES).min(heads.head_width);
-                let mut place = |row: usize, average: &dyn Fn(&mut [i16])| {
+            for first in (0..heads.head_width).step_by(2 * LANES) {
+                let channels = first..(first + 2 * LANES).min(heads.head_width);
+                let groups = first / LANES..channels.end.div_ceil(LANES);
+                let values = (rows.clone(), tile.cache.value_panels(tile.key_head, groups));
+                let mut place = |row: usize, average: &dyn Fn(i64, &mut [i16])| {
                     let head = row % heads.group() * heads.head_width;
                     let out = &mut out.row(row / heads.group())[head..][channels.clone()];
-                    average(out);
+                    average((1_i64 << SOFTMAX_BITS) / self.totals[row], out);
                 };
                 if narrow {
-                    let sums = self.sums(kernels, values, rows.clone(), 0..depth);
+                    let sums = self.sums(kernels, values, 0..depth);
                     for (row, sums) in rows.clone().zip(&sums) {
-                        let reciprocal = (1_i64 << SOFTMAX_BITS) / self.totals[row];
-                        place(row, &|out| kernels.average(sums, reciprocal as i32, out));
+                        let sums = sums.as_flattened();
+                        place(row, &|reciprocal, out| {
+                            kernels.average(sums, reciprocal as i32, out);
+                        });
                     }
                     continue;
                 }
-                let sums = self.long_sums(kernels, values, rows.clone(), depth, heads);
+                let sums = self.long_sums(kernels, values, depth, heads);
                 for (row, sums) in rows.clone().zip(&sums) {
-                    let reciprocal = (1_i64 << SOFTMAX_BITS) / self.totals[row];
-                    place(row, &|out| {
+                    place(row, &|reciprocal, out| {
                         for (out, sum) in out.iter_mut().zip(sums) {
                             let v = (sum * reciprocal + HALF_WIDE) >> SHIFT_WIDE;
                             *out = clamp_a16(v as i32);
@@ -226,17 +229,25 @@ impl Scratch {
     fn sums(
         &self,
         kernels: &dyn Kernels,
-        values: &[i16],
-        rows: Range<usize>,
+        (rows, values): (Range<usize>, &[Vec<i16>]),
         keys: Range<usize>,
-    ) -> [Lanes; TILE_ROWS] {
+    ) -> [[Lanes; 2]; TILE_ROWS] {
         let mut inputs: [&[i16]; TILE_ROWS] = [&[]; TILE_ROWS];
         for (row, input) in rows.clone().zip(&mut inputs) {
             *input = &self.weights[row * self.stride..][keys.clone()];
         }
-        let mut sums = [[0; LANES]; TILE_ROWS];
-        let panel = &values[keys.start * LANES..keys.end * LANES];
-        kernels.products_a16(panel, &inputs[..rows.len()], sums.as_flattened_mut(), LANES);
+        let inputs = &inputs[..rows.len()];
+        let mut sums = [[[0; LANES]; 2]; TILE_ROWS];
+        let out = sums.as_flattened_mut().as_flattened_mut();
+        let part = keys.start * LANES..keys.end * LANES;
+        match values {
+            [first, second] => {
+                let panels = [&first[part.clone()], &second[part]];
+                kernels.products_a16_pair(panels, inputs, out, 2 * LANES);
+            }
+            [one, ..] => kernels.products_a16(&one[part], inputs, out, 2 * LANES),
+            [] => unreachable!("a head has channels"),
+        }
         sums
     }
 
@@ -244,18 +255,17 @@ impl Scratch {
     fn long_sums(
         &self,
         kernels: &dyn Kernels,
-        values: &[i16],
-        rows: Range<usize>,
+        values: (Range<usize>, &[Vec<i16>]),
         depth: usize,
         heads: &Heads,
-    ) -> [[i64; LANES]; TILE_ROWS] {
+    ) -> [[i64; 2 * LANES]; TILE_ROWS] {
         let step = if heads.narrow_averages { KEYS_NARROW } else { KEYS_WIDE };
-        let mut totals = [[0_i64; LANES]; TILE_ROWS];
+        let mut totals = [[0_i64; 2 * LANES]; TILE_ROWS];
         for from in (0..depth).step_by(step) {
             let keys = from..(from + step).min(depth);
-            let sums = self.sums(kernels, values, rows.clone(), keys);
+            let sums = self.sums(kernels, values.clone(), keys);
             let totals = totals.as_flattened_mut().iter_mut();
-            for (total, sum) in totals.zip(sums.as_flattened()) {
+            for (total, sum) in totals.zip(sums.as_flattened().as_flattened()) {
                 // Below 2^40: at most 8,192 keys.
                 *total = total.wrapping_add(i64::from(*sum));
             }

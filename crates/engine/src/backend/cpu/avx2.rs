@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 
 use model::constants::TABLE_ROWS;
 
-use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Residual, TILE_ROWS};
+use super::kernels::{AHEAD, Kernels, LANES, Lanes, NormRow, Panels, Residual, TILE_ROWS};
 use super::memory::Window;
 use super::rowwise::{look_up_kernels, row_kernels};
 
@@ -20,9 +20,11 @@ use super::rowwise::{look_up_kernels, row_kernels};
 pub(crate) struct Avx2;
 
 impl Kernels for Avx2 {
-    fn products_w8(&self, panel: &[i8], rows: &[&[i16]], out: &mut [i32], stride: usize) {
-        // SAFETY: AVX2 was detected.
-        unsafe { tiles(panel, rows, out, stride) }
+    fn products_w8(&self, panels: Panels<'_>, rows: &[&[i16]], out: &mut [i32]) {
+        for (panel, out) in panels.each().zip(out.chunks_exact_mut(rows.len() * LANES)) {
+            // SAFETY: AVX2 was detected.
+            unsafe { tiles(panel, rows, out, LANES) }
+        }
     }
 
     fn products_a16(&self, panel: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize) {

@@ -4,6 +4,8 @@
 //! head and group of [`LANES`] channels, one panel that grows with the positions. Both are stored
 //! as computed, so prefill, decode and any batch read the same integers.
 
+use std::ops::Range;
+
 use super::kernels::{LANES, slot};
 
 /// Positions for which memory is taken at once.
@@ -95,10 +97,11 @@ impl KeyValues {
         &self.keys[head]
     }
 
-    /// The value panel of a channel group of a key head, over all positions, one more if their
-    /// number is odd.
-    pub(crate) fn value_panel(&self, head: usize, group: usize) -> &[i16] {
-        &self.values[head * self.head_width.div_ceil(LANES) + group]
+    /// The value panels of some channel groups of a key head, each over all positions, one more if
+    /// their number is odd.
+    pub(crate) fn value_panels(&self, head: usize, groups: Range<usize>) -> &[Vec<i16>] {
+        let first = head * self.head_width.div_ceil(LANES);
+        &self.values[first + groups.start..first + groups.end]
     }
 }
 

@@ -4,8 +4,9 @@
 //! used on partial sums. Where a kernel may wrap or skip a clamp, a certificate computed from the
 //! weights says so.
 //!
-//! Operands lie in *panels*: [`LANES`] output channels side by side, inputs in pairs, so that one
-//! instruction multiplies a pair for eight channels.
+//! Operands lie in *panels*: [`LANES`] output channels side by side, inputs in groups of as many as
+//! one instruction multiplies and adds up per channel. Of what is not known before a run, keys and
+//! values, inputs always lie in pairs; weights lie as the kernels' [`Layout`] says.
 
 use model::constants::TABLE_ROWS;
 
@@ -16,6 +17,87 @@ pub(crate) const LANES: usize = 16;
 
 /// Input rows whose sums stay in registers at once.
 pub(crate) const TILE_ROWS: usize = 6;
+
+/// What the inputs of a matrix hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputBits {
+    /// Nothing outside -127 ... 127, whatever a run reads: known from bounds alone.
+    Eight,
+    /// Any activation.
+    Sixteen,
+}
+
+impl InputBits {
+    /// Those of inputs of at most that magnitude.
+    pub(crate) const fn of(most: i64) -> Self {
+        if most <= 127 { Self::Eight } else { Self::Sixteen }
+    }
+
+    /// Two to this power is above every magnitude.
+    pub(crate) const fn magnitude(self) -> u32 {
+        match self {
+            Self::Eight => 7,
+            Self::Sixteen => 15,
+        }
+    }
+}
+
+/// How weights lie in panels, and what a product with them takes for rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Inputs in pairs; rows as they are.
+    Pairs,
+    /// Inputs in quads; rows as bytes without sign, see [`Kernels::split`].
+    Quads,
+}
+
+impl Layout {
+    /// Inputs that lie side by side.
+    pub(crate) const fn group(self) -> usize {
+        match self {
+            Self::Pairs => 2,
+            Self::Quads => 4,
+        }
+    }
+
+    /// Inputs of a panel: whole groups, the last one filled up with weights of 0.
+    pub(crate) const fn depth(self, inputs: usize) -> usize {
+        inputs.next_multiple_of(self.group())
+    }
+
+    /// Elements of a row that hold `depth` inputs, which are whole groups.
+    pub(crate) const fn row(self, bits: InputBits, depth: usize) -> usize {
+        match (self, bits) {
+            (Self::Quads, InputBits::Eight) => depth / 2,
+            _ => depth,
+        }
+    }
+
+    /// What a row holds is this much more than the inputs.
+    pub(crate) const fn excess(self, bits: InputBits) -> i64 {
+        match self {
+            Self::Pairs => 0,
+            Self::Quads => 1 << bits.magnitude(),
+        }
+    }
+}
+
+/// Panels of weights of one depth, one behind the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels<'a> {
+    pub(crate) weights: &'a [i8],
+    /// Per panel, Σw of each channel: what the rows' excess is taken off with.
+    pub(crate) totals: &'a [Lanes],
+    /// What the rows hold.
+    pub(crate) bits: InputBits,
+}
+
+impl<'a> Panels<'a> {
+    /// The weights of each panel.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &'a [i8]> {
+        self.weights.chunks_exact(self.weights.len() / self.totals.len())
+    }
+}
 
 /// How far ahead weights are asked for, in bytes: what memory delivers in its own latency.
 #[cfg(target_arch = "x86_64")]
@@ -85,28 +167,39 @@ impl<'a, T> Strided<'a, T> {
 
 /// The kernels.
 pub(crate) trait Kernels: Send + Sync {
-    /// Σ w·a per channel of a panel of 8-bit weights and row, in wrapping i32. Each row is as long
-    /// as the panel is deep; the sums of row `r` go to `out[r·stride..]`.
-    fn products_w8(&self, panel: &[i8], rows: &[&[i16]], out: &mut [i32], stride: usize);
-
-    /// As `products_w8` for two panels, one behind the other, and rows of sums without gaps: first
-    /// those of the first panel, then those of the second.
-    fn products_w8_pair(&self, panels: &[i8], rows: &[&[i16]], out: &mut [i32]) {
-        let (first, second) = panels.split_at(panels.len() / 2);
-        let (out, after) = out.split_at_mut(rows.len() * LANES);
-        self.products_w8(first, rows, out, LANES);
-        self.products_w8(second, rows, after, LANES);
+    /// How weights lie.
+    fn layout(&self) -> Layout {
+        Layout::Pairs
     }
 
-    /// As `products_w8` for a panel of 16-bit operands.
+    /// Writes a row as products with weights in quads take it: of each quad of inputs, raised by
+    /// the layout's excess, the four upper bytes and then the four lower ones; of 8-bit inputs the
+    /// lower ones alone. What fills up the last quad may be anything: its weights are 0.
+    fn split(&self, row: &[i16], bits: InputBits, out: &mut [i16]) {
+        let _ = (row, bits, out);
+        unreachable!("rows are split where weights lie in quads")
+    }
+
+    /// Σ w·a per channel of each panel and row, in wrapping i32, rows of sums without gaps: first
+    /// those of the first panel, then those of the second. Rows are as long as the panels are
+    /// deep.
+    fn products_w8(&self, panels: Panels<'_>, rows: &[&[i16]], out: &mut [i32]);
+
+    /// Σ k·a per channel of a panel of 16-bit operands and row, in wrapping i32. Each row is as
+    /// long as the panel is deep; the sums of row `r` go to `out[r·stride..]`.
     fn products_a16(&self, panel: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize);
 
-    /// As `products_a16` for two panels, one behind the other: the sums of the second panel stand
-    /// right behind those of the first.
-    fn products_a16_pair(&self, panels: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize) {
-        let (first, second) = panels.split_at(panels.len() / 2);
-        self.products_a16(first, rows, out, stride);
-        self.products_a16(second, rows, &mut out[LANES..], stride);
+    /// As `products_a16` for two panels of one depth: the sums of the second panel stand right
+    /// behind those of the first.
+    fn products_a16_pair(
+        &self,
+        panels: [&[i16]; 2],
+        rows: &[&[i16]],
+        out: &mut [i32],
+        stride: usize,
+    ) {
+        self.products_a16(panels[0], rows, out, stride);
+        self.products_a16(panels[1], rows, &mut out[LANES..], stride);
     }
 
     /// `(m·acc + B) >> 16` in wrapping i32, without clamp: only under a certificate.

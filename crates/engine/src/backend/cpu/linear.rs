@@ -3,13 +3,14 @@
 //! Work is cut by panels, so that each weight is read by one thread once per block of rows. Two
 //! panels go through a block together; what follows their sums happens before the next two.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use model::constants::{RES_MAX, RES_MIN, SHIFT, SHIFT_WIDE};
 
-use super::kernels::{Kernels, LANES, Lanes, Residual, Stream, Strided, TILE_ROWS};
+use super::kernels::{Kernels, LANES, Lanes, Layout, Panels, Residual, Stream, Strided, TILE_ROWS};
 use super::matrix::{Matrices, Matrix, SAFE_DEPTH};
-use super::memory::{Grid, Window};
+use super::memory::{Grid, Window, each_row};
 use super::rowwise::clamp_a16;
 use crate::pool::Pool;
 
@@ -39,6 +40,11 @@ impl<'a> Inputs<'a> {
             *slot = row;
         }
     }
+}
+
+thread_local! {
+    /// Rows as kernels take them that want them split.
+    static SPLIT: RefCell<Vec<i16>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One panel and one block of rows on their way.
@@ -189,13 +195,9 @@ impl Workers<'_> {
             let mut sums = vec![[0; LANES]; 2 * count];
             for first in panels.clone().step_by(2) {
                 let pair = first..(first + 2).min(panels.end);
-                let weights = self.matrices.panels(part.matrix, &pair);
-                let out = sums[..pair.len() * count].as_flattened_mut();
-                if pair.len() == 2 {
-                    self.kernels.products_w8_pair(weights, part.inputs, out);
-                } else {
-                    self.kernels.products_w8(weights, part.inputs, out, LANES);
-                }
+                let weights = self.matrices.panels(part.matrix, pair.clone());
+                let out = &mut sums[..pair.len() * count];
+                self.kernels.products_w8(weights, part.inputs, out.as_flattened_mut());
                 for (panel, sums) in pair.zip(sums.chunks_exact(count)) {
                     body(&Part { panel, ..part.clone() }, sums);
                 }
@@ -216,8 +218,37 @@ impl Workers<'_> {
     }
 
     /// Calls `body` with every block of rows and successive panels of one matrix, in parallel over
-    /// groups of panels. All matrices have one depth.
+    /// groups of panels. All matrices have one depth and read one kind of input.
     fn blocks<'m>(
+        &self,
+        matrices: &[&'m Matrix],
+        input: Inputs<'_>,
+        body: impl Fn(&Part<'_, 'm>, Range<usize>) + Sync,
+    ) {
+        if self.matrices.layout() == Layout::Pairs {
+            return self.blocks_of(matrices, input, body);
+        }
+        SPLIT.with_borrow_mut(|split| {
+            let input = self.split(matrices[0], input, split);
+            self.blocks_of(matrices, input, body);
+        });
+    }
+
+    /// The rows as kernels take them that want them split.
+    fn split<'s>(&self, matrix: &Matrix, input: Inputs<'_>, out: &'s mut Vec<i16>) -> Inputs<'s> {
+        let width = self.matrices.layout().row(matrix.bits, matrix.depth);
+        let length = input.data.len() / input.width * width;
+        out.resize(length.max(out.len()), 0);
+        let out = &mut out[..length];
+        each_row(self.pool, out, width, input.width, |row, out| {
+            let row = &input.data[row * input.width..][..input.width];
+            self.kernels.split(row, matrix.bits, out);
+        });
+        Inputs { data: out, width }
+    }
+
+    /// As `blocks`, with rows as the kernels take them.
+    fn blocks_of<'m>(
         &self,
         matrices: &[&'m Matrix],
         input: Inputs<'_>,
@@ -249,22 +280,27 @@ impl Workers<'_> {
     /// Exact sums of a part, a tile of rows at a time, with the tile's first row in the part: 32
     /// bits inside blocks of inputs that cannot leave them, 64 between blocks.
     fn exact(&self, part: &Part<'_, '_>, mut body: impl FnMut(usize, &[[i64; LANES]])) {
-        let depth = part.matrix.inputs;
+        let (layout, matrix) = (self.matrices.layout(), part.matrix);
+        let row = |depth: usize| layout.row(matrix.bits, depth);
+        let excess = layout.excess(matrix.bits);
         for (index, tile) in part.inputs.chunks(TILE_ROWS).enumerate() {
-            let mut totals = [[0_i64; LANES]; TILE_ROWS];
-            for from in (0..depth).step_by(SAFE_DEPTH) {
-                let to = (from + SAFE_DEPTH).min(depth);
+            let begin = matrix.totals(part.panel).map(|total| -(i64::from(total) * excess));
+            let mut totals = [begin; TILE_ROWS];
+            for from in (0..matrix.depth).step_by(SAFE_DEPTH) {
+                let to = (from + SAFE_DEPTH).min(matrix.depth);
                 let mut rows: [&[i16]; TILE_ROWS] = [&[]; TILE_ROWS];
-                for (slot, row) in rows.iter_mut().zip(tile) {
-                    *slot = &row[from..to];
+                for (slot, inputs) in rows.iter_mut().zip(tile) {
+                    *slot = &inputs[row(from)..row(to)];
                 }
                 let mut sums = [[0; LANES]; TILE_ROWS];
-                let weights = self.matrices.panel(part.matrix, part.panel, from, to);
-                let out = sums.as_flattened_mut();
-                self.kernels.products_w8(weights, &rows[..tile.len()], out, LANES);
+                let weights = self.matrices.part(matrix, part.panel, from, to);
+                // The excess is taken off from the whole.
+                let panels = Panels { weights, totals: &[[0; LANES]], bits: matrix.bits };
+                let out = sums[..tile.len()].as_flattened_mut();
+                self.kernels.products_w8(panels, &rows[..tile.len()], out);
                 let totals = totals.as_flattened_mut().iter_mut();
                 for (total, sum) in totals.zip(sums.as_flattened()) {
-                    // Below 2^38: see `model::int::dot_w8`.
+                    // Below 2^40: see `model::int::dot_w8`.
                     *total = total.wrapping_add(i64::from(*sum));
                 }
             }

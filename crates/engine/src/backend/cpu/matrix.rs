@@ -2,25 +2,31 @@
 
 use std::ops::Range;
 
-use model::constants::A16_MIN;
-use model::{Channels, Op, OpWeights};
+use model::Channels;
+use model::int::{Int, sum_magnitudes};
 
-use super::kernels::{LANES, Lanes};
+use super::kernels::{InputBits, LANES, Lanes, Layout, Panels};
 use super::memory::{HugeBytes, each_row};
 use crate::error::EngineError;
 use crate::pool::Pool;
 
-/// Inputs that a kernel may add up in 32 bits whatever their values: 512·127·2^15 < 2^31.
-pub(crate) const SAFE_DEPTH: usize = 512;
+/// Inputs that a kernel may add up in 32 bits whatever their values, raised by a layout's excess or
+/// not: 256·127·2^16 < 2^31.
+pub(crate) const SAFE_DEPTH: usize = 256;
 
 /// Weights of one linear op. Channels past the last are zero.
 pub(crate) struct Matrix {
-    pub(crate) inputs: usize,
+    /// Inputs of a panel.
+    pub(crate) depth: usize,
     pub(crate) outputs: usize,
+    /// What its inputs hold.
+    pub(crate) bits: InputBits,
     /// Where its panels begin.
     start: usize,
     /// Whether no row's sums can leave 32 bits.
     pub(crate) exact: bool,
+    /// Σw of each channel, per panel.
+    totals: Vec<Lanes>,
     multipliers: Vec<i32>,
     biases: Vec<i64>,
     /// Biases modulo 2^32, for the narrow path.
@@ -31,7 +37,8 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    fn new(channels: &Channels, start: usize) -> Self {
+    fn new(own: Source<'_>, start: usize, layout: Layout, pool: &Pool) -> Self {
+        let Source { channels, bits } = own;
         let outputs = channels.multipliers.len();
         let padded = outputs.next_multiple_of(LANES);
         let pad = |values: &[i64]| {
@@ -42,11 +49,17 @@ impl Matrix {
         let mut multipliers = channels.multipliers.clone();
         multipliers.resize(padded, 0);
         let (biases, streams) = (pad(&channels.biases), pad(&channels.streams));
+        let inputs = channels.weights.width();
+        let sums = pool.map(outputs, inputs, |row| Sums::of(channels.weights.row(row)));
+        let mut totals: Vec<i32> = sums.iter().map(|sums| sums.total).collect();
+        totals.resize(padded, 0);
         Self {
-            inputs: channels.weights.width(),
+            depth: layout.depth(inputs),
             outputs,
+            bits,
             start,
-            exact: channels.weights.iter().all(sums_fit),
+            exact: sums.iter().all(|sums| sums.fit(bits)),
+            totals: totals.as_chunks().0.to_vec(),
             multipliers,
             narrow_biases: biases.iter().map(|bias| *bias as i32).collect(),
             biases,
@@ -55,9 +68,19 @@ impl Matrix {
         }
     }
 
+    /// Bytes of its weights.
+    const fn bytes(&self) -> usize {
+        self.panels() * LANES * self.depth
+    }
+
     /// How many panels it has.
     pub(crate) const fn panels(&self) -> usize {
         self.outputs.div_ceil(LANES)
+    }
+
+    /// Σw of each channel of a panel.
+    pub(crate) fn totals(&self, panel: usize) -> &Lanes {
+        &self.totals[panel]
     }
 
     pub(crate) fn multipliers(&self, panel: usize) -> &Lanes {
@@ -86,10 +109,25 @@ fn lanes<T>(values: &[T], panel: usize) -> &[T; LANES] {
     values[panel * LANES..].first_chunk().expect("matrices are padded to whole panels")
 }
 
-/// Whether Σ|w|·2^15 < 2^31.
-fn sums_fit(row: &[i8]) -> bool {
-    let magnitude: u64 = row.iter().map(|w| u64::from(w.unsigned_abs())).sum();
-    magnitude * A16_MIN.unsigned_abs() < 1 << 31
+/// What is known of a row of weights.
+struct Sums {
+    /// Σ|w|.
+    magnitude: Int,
+    /// Σw.
+    total: i32,
+}
+
+impl Sums {
+    fn of(row: &[i8]) -> Self {
+        // At most 65,536 weights of at most 127.
+        let total = row.iter().fold(0_i32, |sum, w| sum.wrapping_add(i32::from(*w)));
+        Self { magnitude: sum_magnitudes(row), total }
+    }
+
+    /// Whether no sum of the row's products leaves 32 bits.
+    fn fit(&self, bits: InputBits) -> bool {
+        self.magnitude * Int::power_of_two(bits.magnitude()) < Int::power_of_two(31)
+    }
 }
 
 /// The values divided by their common power of two, if that makes them fit 32 bits.
@@ -102,37 +140,55 @@ fn shorten(values: &[i64]) -> Option<(Vec<i32>, u32)> {
 /// All matrices of a model.
 pub(crate) struct Matrices {
     memory: HugeBytes,
+    layout: Layout,
     /// One per op, where it has one.
     ops: Vec<Option<Matrix>>,
 }
 
+/// What a matrix is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) channels: &'a Channels,
+    pub(crate) bits: InputBits,
+}
+
 impl Matrices {
-    /// Packs the weights of all linear ops.
+    /// Packs the weights of all linear ops, of which there is a source for each.
     ///
     /// # Errors
     /// Memory that the system does not give.
-    pub(crate) fn new(ops: &[Op], weights: &[OpWeights], pool: &Pool) -> Result<Self, EngineError> {
-        let sources: Vec<Option<&Channels>> =
-            ops.iter().zip(weights).map(|(op, own)| source(op, own, weights.first())).collect();
+    pub(crate) fn new(
+        sources: &[Option<Source<'_>>],
+        layout: Layout,
+        pool: &Pool,
+    ) -> Result<Self, EngineError> {
         let mut length = 0;
-        let mut matrices = Vec::with_capacity(ops.len());
-        for channels in &sources {
-            matrices.push(channels.map(|channels| {
-                let matrix = Matrix::new(channels, length);
-                length += matrix.panels() * LANES * matrix.inputs;
+        let mut ops = Vec::with_capacity(sources.len());
+        for source in sources {
+            ops.push(source.map(|source| {
+                let matrix = Matrix::new(source, length, layout, pool);
+                length += matrix.bytes();
                 matrix
             }));
         }
         let mut memory = HugeBytes::zeroed(length)?;
         let mut rest = memory.weights_mut();
-        for (channels, matrix) in sources.iter().zip(&matrices) {
-            let (Some(channels), Some(matrix)) = (channels, matrix) else { continue };
-            let (own, after) = rest.split_at_mut(matrix.panels() * LANES * matrix.inputs);
+        for (source, matrix) in sources.iter().zip(&ops) {
+            let (Some(source), Some(matrix)) = (source, matrix) else { continue };
+            let (own, after) = rest.split_at_mut(matrix.bytes());
             rest = after;
-            let panel = LANES * matrix.inputs;
-            each_row(pool, own, panel, panel, |index, out| pack(channels, index, out));
+            let panel = LANES * matrix.depth;
+            each_row(pool, own, panel, panel, |index, out| match layout {
+                Layout::Pairs => pack::<2>(source.channels, index, out),
+                Layout::Quads => pack::<4>(source.channels, index, out),
+            });
         }
-        Ok(Self { memory, ops: matrices })
+        Ok(Self { memory, layout, ops })
+    }
+
+    /// How weights lie.
+    pub(crate) const fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The matrix of op `index`, which is a linear op.
@@ -140,37 +196,36 @@ impl Matrices {
         self.ops[index].as_ref().expect("linear ops have matrices: `new` made them")
     }
 
-    /// The weights of a panel for inputs `from..to`, both even.
-    pub(crate) fn panel(&self, matrix: &Matrix, panel: usize, from: usize, to: usize) -> &[i8] {
-        let start = matrix.start + panel * LANES * matrix.inputs;
+    /// The weights of a panel for inputs `from..to`, whole groups.
+    pub(crate) fn part(&self, matrix: &Matrix, panel: usize, from: usize, to: usize) -> &[i8] {
+        let start = matrix.start + panel * LANES * matrix.depth;
         &self.memory.weights()[start + from * LANES..start + to * LANES]
     }
 
-    /// Some panels of a matrix, one behind the other.
-    pub(crate) fn panels(&self, matrix: &Matrix, panels: &Range<usize>) -> &[i8] {
-        let panel = LANES * matrix.inputs;
+    /// Some panels of a matrix.
+    pub(crate) fn panels<'a>(&'a self, matrix: &'a Matrix, panels: Range<usize>) -> Panels<'a> {
+        let panel = LANES * matrix.depth;
         let first = matrix.start + panels.start * panel;
-        &self.memory.weights()[first..first + panels.len() * panel]
+        Panels {
+            weights: &self.memory.weights()[first..first + panels.len() * panel],
+            totals: &matrix.totals[panels],
+            bits: matrix.bits,
+        }
     }
 }
 
-/// The channels that an op multiplies by.
-fn source<'a>(op: &Op, own: &'a OpWeights, first: Option<&'a OpWeights>) -> Option<&'a Channels> {
-    match (op, own, first) {
-        (Op::EmbeddingScaled { .. }, _, _) => None,
-        (Op::Logits { tied: true, .. }, _, Some(OpWeights::Channels(embedding))) => Some(embedding),
-        (_, OpWeights::Channels(channels), _) => Some(channels),
-        _ => None,
-    }
-}
-
-/// Writes a panel: pairs of inputs, channels side by side.
-fn pack(channels: &Channels, panel: usize, out: &mut [i8]) {
-    let (out, _) = out.as_chunks_mut::<{ 2 * LANES }>();
+/// Writes a panel: groups of inputs, channels side by side. What is not written stays 0.
+fn pack<const GROUP: usize>(channels: &Channels, panel: usize, out: &mut [i8]) {
     for lane in 0..LANES {
-        let (row, _) = channels.weights.row(panel * LANES + lane).as_chunks::<2>();
-        for (out, pair) in out.iter_mut().zip(row) {
-            out[2 * lane..2 * lane + 2].copy_from_slice(pair);
+        let (row, rest) = channels.weights.row(panel * LANES + lane).as_chunks::<GROUP>();
+        let (groups, _) = out[GROUP * lane..].as_chunks_mut::<GROUP>();
+        let mut groups = groups.iter_mut().step_by(LANES);
+        // The row first: at its end, the group that follows must not have been taken.
+        for (group, out) in row.iter().zip(groups.by_ref()) {
+            *out = *group;
+        }
+        if let Some(out) = groups.next() {
+            out[..rest.len()].copy_from_slice(rest);
         }
     }
 }

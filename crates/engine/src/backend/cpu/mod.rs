@@ -25,14 +25,14 @@ use std::sync::Arc;
 use model::certificate::Certificate;
 use model::inspect::Kind;
 use model::layout::size;
-use model::{Model, Op};
+use model::{Model, Op, OpWeights};
 
 use self::cache::KeyValues;
-use self::kernels::{Kernels, Stream, Strided, TILE_ROWS};
+use self::kernels::{InputBits, Kernels, Stream, Strided, TILE_ROWS};
 pub use self::product::Product;
 
 use self::linear::{Inputs, Workers};
-use self::matrix::Matrices;
+use self::matrix::{Matrices, Source};
 use super::{Backend, BackendKind, CacheId, HostRows, Span};
 use crate::error::EngineError;
 use crate::plan::{Plan, Step};
@@ -107,7 +107,8 @@ impl Cpu {
         plan: Arc<Plan>,
         pool: Arc<Pool>,
     ) -> Result<Self, EngineError> {
-        let matrices = Matrices::new(&model.graph().ops, &model.weights().ops, &pool)?;
+        let sources: Vec<_> = (0..plan.steps.len()).map(|op| source(&model, &plan, op)).collect();
+        let matrices = Matrices::new(&sources, kernels.layout(), &pool)?;
         let buffers = plan.steps.iter().map(|step| step.buffer + 1).max().unwrap_or(0);
         let values = Values {
             a16: vec![Vec::new(); buffers],
@@ -328,6 +329,26 @@ impl Backend for Cpu {
             _ => HostRows::Res(&self.values.res[step.buffer][..length]),
         }
     }
+}
+
+/// What op `index` multiplies with, if it does.
+fn source<'a>(model: &'a Model, plan: &Plan, index: usize) -> Option<Source<'a>> {
+    let weights = &model.weights().ops;
+    let step = &plan.steps[index];
+    let channels = match (&step.op, &weights[index], weights.first()) {
+        (Op::EmbeddingScaled { .. }, _, _) => return None,
+        (Op::Logits { tied: true, .. }, _, Some(OpWeights::Channels(embedding))) => embedding,
+        (_, OpWeights::Channels(channels), _) => channels,
+        _ => return None,
+    };
+    let bits = match step.op {
+        Op::Linear { input, .. } | Op::LinearResidual { input, .. } | Op::Logits { input, .. } => {
+            InputBits::of(plan.steps[size(input)].largest)
+        }
+        // Halves of its products.
+        _ => InputBits::Sixteen,
+    };
+    Some(Source { channels, bits })
 }
 
 /// Makes room without clearing what will be written anyway.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{Channels, Op, OpWeights, WeightType};
+use model::Channels;
 
-use super::kernels::Kernels;
+use super::kernels::{InputBits, Kernels};
 use super::linear::{Inputs, Workers};
-use super::matrix::Matrices;
+use super::matrix::{Matrices, Source};
 use crate::backend::BackendKind;
 use crate::error::EngineError;
 use crate::pool::Pool;
@@ -16,6 +16,7 @@ pub struct Product {
     kernels: &'static dyn Kernels,
     pool: Arc<Pool>,
     matrices: Matrices,
+    inputs: usize,
 }
 
 impl std::fmt::Debug for Product {
@@ -25,25 +26,30 @@ impl std::fmt::Debug for Product {
 }
 
 impl Product {
-    /// Packs the weights of a linear op.
+    /// Packs the weights of a linear op whose inputs never exceed `most` in magnitude.
     ///
     /// # Errors
     /// As `Engine::load`.
-    pub fn new(kind: BackendKind, threads: usize, channels: Channels) -> Result<Self, EngineError> {
+    pub fn new(
+        kind: BackendKind,
+        threads: usize,
+        channels: &Channels,
+        most: u16,
+    ) -> Result<Self, EngineError> {
         let Some(kernels) = super::kernels(kind) else {
             return Err(EngineError::BackendMissing { backend: kind.name() });
         };
         let pool = Arc::new(Pool::new(threads)?);
-        let op = Op::Linear { input: 0, outputs: 0, weights: WeightType::W8 };
-        let matrices = Matrices::new(&[op], &[OpWeights::Channels(channels)], &pool)?;
-        Ok(Self { kernels, pool, matrices })
+        let (inputs, bits) = (channels.weights.width(), InputBits::of(most.into()));
+        let matrices = Matrices::new(&[Some(Source { channels, bits })], kernels.layout(), &pool)?;
+        Ok(Self { kernels, pool, matrices, inputs })
     }
 
     /// Products of all rows of `input`, requantised into the rows of `out` without a clamp: right
     /// where nothing leaves 32 bits, as behind a certificate.
     pub fn run(&self, input: &[i16], out: &mut [i16]) {
         let matrix = self.matrices.get(0);
-        let input = Inputs { data: input, width: matrix.inputs };
+        let input = Inputs { data: input, width: self.inputs };
         let (kernels, pool, matrices) = (self.kernels, &*self.pool, &self.matrices);
         Workers { kernels, pool, matrices }.linear_narrow(&[matrix], input, &mut [out]);
     }

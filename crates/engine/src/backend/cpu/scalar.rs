@@ -2,7 +2,7 @@
 
 use model::constants::TABLE_ROWS;
 
-use super::kernels::{Kernels, LANES, Lanes, NormRow, Residual};
+use super::kernels::{Kernels, LANES, Lanes, NormRow, Panels, Residual};
 use super::memory::Window;
 use super::rowwise::{look_up_kernels, row_kernels};
 
@@ -10,8 +10,10 @@ use super::rowwise::{look_up_kernels, row_kernels};
 pub(crate) struct Scalar;
 
 impl Kernels for Scalar {
-    fn products_w8(&self, panel: &[i8], rows: &[&[i16]], out: &mut [i32], stride: usize) {
-        products(panel, rows, out, stride, i32::from);
+    fn products_w8(&self, panels: Panels<'_>, rows: &[&[i16]], out: &mut [i32]) {
+        for (panel, out) in panels.each().zip(out.chunks_exact_mut(rows.len() * LANES)) {
+            products(panel, rows, out, LANES, i32::from);
+        }
     }
 
     fn products_a16(&self, panel: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize) {
