@@ -218,10 +218,11 @@ impl Store {
         // have theirs; whoever changes one by hand gets another hash, or the signal that ends a
         // program whose mapped file was cut.
         let bytes = unsafe { Mmap::map(&file) }.map_err(|error| file_error(&path, &error))?;
-        let (header, _) = model::Header::read(&bytes)?;
+        let (header, tensors) = model::Header::read(&bytes)?;
+        let configuration = header.preprocess.clone();
         std::thread::scope(|scope| {
-            let preprocess = scope.spawn(|| Preprocess::from_bytes(&header.preprocess));
-            let model = Model::from_bytes_with(&bytes, &root)?;
+            let preprocess = scope.spawn(|| Preprocess::from_bytes(&configuration));
+            let model = header.model(tensors, &root)?;
             // A thread that panics passes its panic on.
             let preprocess = preprocess.join().unwrap_or_else(|panic| resume_unwind(panic))?;
             Ok((model, preprocess))

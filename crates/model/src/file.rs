@@ -9,7 +9,6 @@
 //! must equal what is there before anything is allocated, and every hash is recomputed.
 
 use borsh::BorshDeserialize;
-use units::List;
 
 use crate::constants::{PREPROCESS_MAX, TABLE_ROWS, WEIGHT_BYTES_MAX};
 use crate::error::ModelError;
@@ -51,9 +50,54 @@ impl Header {
         }
         let manifest = part("the manifest", &mut rest)?;
         let graph = part("the graph", &mut rest)?;
-        let preprocess: List<u8, PREPROCESS_MAX> = part("the preprocess configuration", &mut rest)?;
-        Ok((Self { manifest, graph, preprocess: preprocess.into_vec() }, rest))
+        let preprocess =
+            byte_list("the preprocess configuration", PREPROCESS_MAX, &mut rest)?.to_vec();
+        Ok((Self { manifest, graph, preprocess }, rest))
     }
+
+    /// The model whose tensors follow the header, with the weight root from `root`; see
+    /// [`Model::with_root`].
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`].
+    pub fn model(self, tensors: &[u8], root: &RootOf<'_>) -> Result<Model, ModelError> {
+        inspect(&self.manifest, &self.graph)?;
+        let shapes = check_graph(&self.graph)?;
+        let positions = self.manifest.max_positions;
+        let expected = total_bytes(&self.graph, &shapes, positions);
+        let found = u64::try_from(tensors.len()).unwrap_or(u64::MAX);
+        at_most("the size of the weights", expected, WEIGHT_BYTES_MAX)?;
+        if expected != found {
+            return Err(ModelError::Length { expected, found });
+        }
+        let mut source = Source { rest: tensors };
+        let mut ops = Vec::with_capacity(self.graph.ops.len());
+        for tensors in all_tensors(&self.graph, &shapes, positions) {
+            ops.push(source.op(&tensors));
+        }
+        let tables = (0..self.graph.tables).map(|_| source.i16s(TABLE_ROWS)).collect();
+        let pairs = size(self.graph.rope_pairs);
+        let count = pairs.saturating_mul(size(positions));
+        let cos = Rows::from_data(pairs, source.i32s(count));
+        let sin = Rows::from_data(pairs, source.i32s(count));
+        let weights = Weights { ops, tables, rope: RopeTable { cos, sin } };
+        Model::with_root(self.manifest, self.graph, weights, self.preprocess, root)
+    }
+}
+
+/// A list of at most `most` bytes behind its length.
+fn byte_list<'a>(
+    what: &'static str,
+    most: usize,
+    rest: &mut &'a [u8],
+) -> Result<&'a [u8], ModelError> {
+    let length: u32 = part(what, rest)?;
+    at_most(what, length, u32::try_from(most).unwrap_or(u32::MAX))?;
+    let Some((bytes, after)) = rest.split_at_checked(size(length)) else {
+        return Err(ModelError::Encoding { what, reason: "it ends past the file".to_owned() });
+    };
+    *rest = after;
+    Ok(bytes)
 }
 
 fn part<T: BorshDeserialize>(what: &'static str, rest: &mut &[u8]) -> Result<T, ModelError> {
@@ -66,36 +110,8 @@ impl Model {
     /// # Errors
     /// Whatever makes it no model; memory stays within a small multiple of `bytes`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        Self::from_bytes_with(bytes, &Weights::root)
-    }
-
-    /// As [`Model::from_bytes`], with the weight root from `root`; see [`Model::with_root`].
-    ///
-    /// # Errors
-    /// As [`Model::from_bytes`].
-    pub fn from_bytes_with(bytes: &[u8], root: &RootOf<'_>) -> Result<Self, ModelError> {
-        let (header, rest) = Header::read(bytes)?;
-        inspect(&header.manifest, &header.graph)?;
-        let shapes = check_graph(&header.graph)?;
-        let positions = header.manifest.max_positions;
-        let expected = total_bytes(&header.graph, &shapes, positions);
-        let found = u64::try_from(rest.len()).unwrap_or(u64::MAX);
-        at_most("the size of the weights", expected, WEIGHT_BYTES_MAX)?;
-        if expected != found {
-            return Err(ModelError::Length { expected, found });
-        }
-        let mut source = Source { rest };
-        let mut ops = Vec::with_capacity(header.graph.ops.len());
-        for tensors in all_tensors(&header.graph, &shapes, positions) {
-            ops.push(source.op(&tensors));
-        }
-        let tables = (0..header.graph.tables).map(|_| source.i16s(TABLE_ROWS)).collect();
-        let pairs = size(header.graph.rope_pairs);
-        let count = pairs.saturating_mul(size(positions));
-        let cos = Rows::from_data(pairs, source.i32s(count));
-        let sin = Rows::from_data(pairs, source.i32s(count));
-        let weights = Weights { ops, tables, rope: RopeTable { cos, sin } };
-        Self::with_root(header.manifest, header.graph, weights, header.preprocess, root)
+        let (header, tensors) = Header::read(bytes)?;
+        header.model(tensors, &Weights::root)
     }
 
     /// The canonical file.
