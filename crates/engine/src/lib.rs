@@ -14,6 +14,7 @@
 mod backend;
 mod capture;
 pub mod catalog;
+mod cores;
 mod engine;
 mod error;
 mod execute;

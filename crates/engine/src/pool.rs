@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::cores;
 use crate::error::EngineError;
 
 /// Most threads of one engine.
@@ -46,6 +47,8 @@ struct Shared {
     /// The region's body. Written between regions only; read by who holds a part.
     body: Mutex<Option<Erased>>,
     failed: AtomicBool,
+    /// The core of whoever has woken the workers.
+    caller: AtomicUsize,
     sleepers: AtomicUsize,
     asleep: Mutex<()>,
     wake: Condvar,
@@ -73,6 +76,7 @@ impl Pool {
             done: AtomicUsize::new(0),
             body: Mutex::new(None),
             failed: AtomicBool::new(false),
+            caller: AtomicUsize::new(usize::MAX),
             sleepers: AtomicUsize::new(0),
             asleep: Mutex::new(()),
             wake: Condvar::new(),
@@ -151,8 +155,13 @@ impl Shared {
         let number = (self.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1) & LEFT;
         self.ticket.store(number << 32 | parts as u64, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            let _asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
-            self.wake.notify_all();
+            self.caller.store(cores::current(), Ordering::Relaxed);
+            {
+                let _asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+                self.wake.notify_all();
+            }
+            // Whoever was woken on this core gets to run now, and leaves it.
+            std::thread::yield_now();
         }
         number
     }
@@ -224,6 +233,8 @@ impl Shared {
             asleep = self.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
         };
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        drop(asleep);
+        cores::leave(self.caller.load(Ordering::Relaxed));
         found
     }
 }

@@ -1,6 +1,6 @@
 //! Processor time, and measurements taken in turns.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a piece of work took, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,14 @@ pub(crate) struct Took {
 fn cpu() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// How long a peer's threads may go on spinning after its run.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// Waits until those whose turn is over have let go of their cores.
+pub(crate) fn settle() {
+    std::thread::sleep(SETTLE);
 }
 
 /// Times `body`.

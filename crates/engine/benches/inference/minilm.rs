@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::{BackendKind, Engine, Job, Options};
 
-use crate::clock::{Took, median_cpu, median_wall, took};
+use crate::clock::{Took, median_cpu, median_wall, settle, took};
 use crate::peers::{Peer, onnx_runtime, pull};
 use crate::report::{Figure, Report};
 
@@ -70,9 +70,11 @@ fn beside(
     let mut theirs = vec![Vec::new(); peers.len()];
     embed(engine, jobs);
     for _ in 0..ROUNDS {
+        settle();
         ours.push(embed(engine, jobs));
         for (peer, times) in peers.iter_mut().zip(&mut theirs) {
             if let Some((_, peer)) = peer {
+                settle();
                 times.push(peer.time("run"));
             }
         }

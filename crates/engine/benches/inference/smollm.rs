@@ -9,7 +9,7 @@ use engine::store::Store;
 use engine::{Engine, Job, Options, Sampling};
 use model::trace::i32_leaves;
 
-use crate::clock::{Took, median_cpu, median_wall, took};
+use crate::clock::{Took, median_cpu, median_wall, settle, took};
 use crate::peers::{Peer, llama, peak_megabytes, pull};
 use crate::report::{Figure, Report};
 
@@ -93,6 +93,7 @@ fn beside(
     let mut ours = Vec::new();
     let mut theirs = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
+        settle();
         ours.push(one(engine, name));
         let Some((peer, file)) = peer else { continue };
         // Its two ways of attention: the better one counts.

@@ -255,8 +255,11 @@ impl Workers<'_> {
         body: impl Fn(&Part<'_, 'm>, Range<usize>) + Sync,
     ) {
         let count = input.data.len() / input.width;
-        let panels = matrices.iter().map(|matrix| matrix.panels()).sum();
-        self.pool.ranges(panels, count * input.width * LANES, |panels| {
+        let panels: usize = matrices.iter().map(|matrix| matrix.panels()).sum();
+        // A panel by itself takes longer than half of a pair.
+        let work = 2 * count * input.width * LANES;
+        self.pool.ranges(panels.div_ceil(2), work, |pairs| {
+            let panels = 2 * pairs.start..panels.min(2 * pairs.end);
             let mut block: [&[i16]; BLOCK_ROWS] = [&[]; BLOCK_ROWS];
             for first in (0..count).step_by(BLOCK_ROWS) {
                 let rows = first..(first + BLOCK_ROWS).min(count);

@@ -136,13 +136,12 @@ impl Cpu {
     pub(super) fn store(&mut self, attention: usize, keys: u32, values: u32) {
         let mut caches = std::mem::take(&mut self.caches);
         let (keys, values) = (self.a16(keys), self.a16(values));
-        let width = keys.width;
-        let mut rows = keys.data.chunks_exact(width).zip(values.data.chunks_exact(width));
+        let mut first = 0;
         for span in &self.pass.spans {
+            let rows = first * keys.width..(first + span.count) * keys.width;
             let cache = &mut caches[span.cache.0][attention];
-            for (key, value) in rows.by_ref().take(span.count) {
-                cache.push(key, value);
-            }
+            cache.extend(&self.pool, &keys.data[rows.clone()], &values.data[rows]);
+            first += span.count;
         }
         self.caches = caches;
     }
