@@ -208,6 +208,23 @@ struct Built {
     units: Vec<Option<f64>>,
 }
 
+/// A recipe must say what the graph does.
+fn check_same(recipe: &Recipe, graph: &onnx::Shape) -> Result<(), ImportError> {
+    let key_heads = graph.key_heads.unwrap_or(graph.heads);
+    let same = [
+        ("a number of heads of", f64::from(recipe.heads), f64::from(graph.heads)),
+        ("a number of key heads of", f64::from(recipe.key_heads()), f64::from(key_heads)),
+        ("an epsilon of", recipe.norm_epsilon, graph.norm_epsilon),
+        ("a base of", recipe.rope_base.unwrap_or(0.0), graph.rope_base.unwrap_or(0.0)),
+    ];
+    for (what, recipe, source_value) in same {
+        if recipe != source_value {
+            return Err(ImportError::Differs { what, recipe, source_value });
+        }
+    }
+    Ok(())
+}
+
 fn build(
     source: &Source<'_>,
     tokenizer: &[u8],
@@ -215,15 +232,7 @@ fn build(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Built, ImportError> {
     if let Some(file) = source.onnx() {
-        let same = [
-            ("a number of heads of", f64::from(recipe.heads), f64::from(file.heads)),
-            ("an epsilon of", recipe.norm_epsilon, file.norm_epsilon),
-        ];
-        for (what, recipe, source_value) in same {
-            if recipe != source_value {
-                return Err(ImportError::Differs { what, recipe, source_value });
-            }
-        }
+        check_same(recipe, &file.shape)?;
     }
     let built = match recipe.architecture {
         Architecture::Bert => bert::import(source, tokenizer, recipe, progress)?,

@@ -5,8 +5,8 @@
 pub(super) enum RowOrder {
     /// As the checkpoint does.
     Plain,
-    /// Rows lie as columns.
-    Columns,
+    /// Rows lie as columns, from column `first` on of as many as `of`.
+    Columns { first: usize, of: usize },
     /// The two rows that a rotation pairs stand side by side in each head.
     Pairs {
         /// The metadata key with the number of heads.

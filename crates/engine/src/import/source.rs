@@ -183,13 +183,7 @@ impl<'a> Source<'a> {
                 let Some((name, order)) = llama_name(name) else { return Ok(None) };
                 Ok(file.tensor(&name)?.map(|stored| (stored, order)))
             }
-            File::Onnx(file) => Ok(file.tensor(name).map(|(mut stored, transposed)| {
-                let order = if transposed { RowOrder::Columns } else { RowOrder::Plain };
-                if transposed {
-                    stored.shape.reverse();
-                }
-                (stored, order)
-            })),
+            File::Onnx(file) => Ok(file.tensor(name)),
         }
     }
 
@@ -231,10 +225,10 @@ impl<'a> Source<'a> {
         shape: &[usize],
         data: Vec<f64>,
     ) -> Result<Vec<f64>, ImportError> {
-        if order == RowOrder::Columns {
+        if let RowOrder::Columns { first, of } = order {
             let (rows, columns) = (shape[0], shape.get(1).copied().unwrap_or(1));
-            let element = |at: usize| data[at % columns * rows + at / columns];
-            return Ok((0..data.len()).map(element).collect());
+            let element = |at: usize| data[at % columns * of + first + at / columns];
+            return Ok((0..rows * columns).map(element).collect());
         }
         let (RowOrder::Pairs { heads }, Some(file)) = (order, self.gguf()) else {
             return Ok(data);

@@ -23,6 +23,10 @@ pub struct Files {
     pub config: Option<Vec<u8>>,
     /// A `tokenizer_config.json` beside it.
     pub tokenizer_config: Option<Vec<u8>>,
+    /// A `chat_template.jinja` beside it.
+    pub chat_template: Option<String>,
+    /// A `genai_config.json` beside it, as ONNX Runtime's model builder writes it.
+    pub runtime_config: Option<Vec<u8>>,
 }
 
 impl Files {
@@ -44,6 +48,9 @@ impl Files {
             tokenizer: beside("tokenizer.json")?,
             config: beside("config.json")?,
             tokenizer_config: beside("tokenizer_config.json")?,
+            chat_template: beside("chat_template.jinja")?
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            runtime_config: beside("genai_config.json")?,
             weights: read(&weights, WEIGHTS_MAX)?,
         })
     }

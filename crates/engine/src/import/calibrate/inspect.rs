@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::Files;
 use crate::import::gguf::{Gguf, Value, missing};
+use crate::import::onnx::Shape;
 use crate::import::source::Source;
 use crate::import::{Architecture, Around, Chat, ImportError, Recipe, Scales, SourceFiles};
 
@@ -25,12 +26,7 @@ pub(super) fn draft(
 ) -> Result<Recipe, ImportError> {
     let mut recipe = match (source.gguf(), source.onnx()) {
         (Some(file), _) => from_gguf(file)?,
-        (_, Some(file)) => Recipe {
-            heads: file.heads,
-            norm_epsilon: file.norm_epsilon,
-            max_input: source.rows("embeddings.position_embeddings.weight")?,
-            ..blank(Architecture::Bert)
-        },
+        (_, Some(file)) => from_onnx(files, source, &file.shape)?,
         _ => from_config(&json("config.json", files.config.as_deref())?)?,
     };
     if let Some(licence) = licence {
@@ -40,7 +36,8 @@ pub(super) fn draft(
         let config = files.tokenizer_config.as_deref();
         let config = config.map(|bytes| json("tokenizer_config.json", Some(bytes))).transpose()?;
         let template = config.as_ref().and_then(|config| config["chat_template"].as_str());
-        recipe.chat = template.and_then(chat_markup);
+        // Exporters write the template into a file of its own of late.
+        recipe.chat = template.or(files.chat_template.as_deref()).and_then(chat_markup);
     }
     recipe.source.weights.clone_from(&files.name);
     recipe.source.tokenizer = files.tokenizer.as_ref().map(|_| "tokenizer.json".to_owned());
@@ -81,6 +78,28 @@ fn lengths(recipe: &mut Recipe, context: u32) {
     recipe.max_input = (positions - positions / ANSWER_SHARE).max(1);
 }
 
+/// Context and stops of a decoder, from a configuration of this name.
+fn ending(
+    recipe: &mut Recipe,
+    name: &str,
+    config: &Json,
+    context: &str,
+) -> Result<(), ImportError> {
+    let length = config[context].as_u64().and_then(|value| u32::try_from(value).ok());
+    let refused = || ImportError::Config {
+        name: name.to_owned(),
+        reason: format!("{context} should be a whole number"),
+    };
+    lengths(recipe, length.ok_or_else(refused)?);
+    let ids = match &config["eos_token_id"] {
+        Json::Array(ids) => ids.iter().filter_map(Json::as_u64).collect(),
+        id => id.as_u64().into_iter().collect::<Vec<u64>>(),
+    };
+    recipe.stop_ids = ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
+    recipe.stop_ids.sort_unstable();
+    Ok(())
+}
+
 fn from_gguf(file: &Gguf<'_>) -> Result<Recipe, ImportError> {
     let name = file.text("general.architecture")?;
     if name != "llama" {
@@ -118,6 +137,50 @@ fn from_gguf(file: &Gguf<'_>) -> Result<Recipe, ImportError> {
         recipe.chat = chat_markup(template);
     }
     Ok(recipe)
+}
+
+/// What the graph tells, and for a decoder context and stops from what lies beside it.
+fn from_onnx(files: &Files, source: &Source<'_>, graph: &Shape) -> Result<Recipe, ImportError> {
+    let mut recipe = blank(graph.architecture);
+    (recipe.heads, recipe.key_heads) = (graph.heads, graph.key_heads);
+    (recipe.norm_epsilon, recipe.rope_base) = (graph.norm_epsilon, graph.rope_base);
+    match graph.architecture {
+        Architecture::Bert => {
+            recipe.max_input = source.rows("embeddings.position_embeddings.weight")?;
+        }
+        Architecture::Llama => match (&files.config, &files.runtime_config) {
+            (None, Some(bytes)) => {
+                let name = "genai_config.json";
+                let config = json(name, Some(bytes))?;
+                ending(&mut recipe, name, &config["model"], "context_length")?;
+            }
+            (bytes, _) => {
+                let name = "config.json";
+                let config = json(name, bytes.as_deref())?;
+                ending(&mut recipe, name, &config, "max_position_embeddings")?;
+                check_same(graph, &config)?;
+            }
+        },
+    }
+    Ok(recipe)
+}
+
+/// A configuration that says something else than the graph belongs to another one.
+fn check_same(graph: &Shape, config: &Json) -> Result<(), ImportError> {
+    let key_heads = graph.key_heads.unwrap_or(graph.heads);
+    let same = [
+        ("num_attention_heads", f64::from(graph.heads)),
+        ("num_key_value_heads", f64::from(key_heads)),
+        ("rms_norm_eps", graph.norm_epsilon),
+        ("rope_theta", graph.rope_base.unwrap_or(0.0)),
+    ];
+    for (key, expected) in same {
+        if let Some(found) = config[key].as_f64().filter(|found| *found != expected) {
+            let reason = format!("{key} is {found} there and {expected} in the graph");
+            return Err(ImportError::Config { name: "config.json".to_owned(), reason });
+        }
+    }
+    Ok(())
 }
 
 /// A number that must be there.
@@ -174,15 +237,7 @@ fn from_config(config: &Json) -> Result<Recipe, ImportError> {
             if !config["num_key_value_heads"].is_null() {
                 recipe.key_heads = Some(integer("num_key_value_heads")?);
             }
-            lengths(&mut recipe, integer("max_position_embeddings")?);
-            recipe.stop_ids = match &config["eos_token_id"] {
-                Json::Array(ids) => ids.iter().filter_map(Json::as_u64).collect(),
-                id => id.as_u64().into_iter().collect::<Vec<u64>>(),
-            }
-            .into_iter()
-            .filter_map(|id| u32::try_from(id).ok())
-            .collect();
-            recipe.stop_ids.sort_unstable();
+            ending(&mut recipe, "config.json", config, "max_position_embeddings")?;
             recipe
         }
         other => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Attribute, Graph, Node};
+use super::llama::Refusal;
 use super::pattern::{Linear, Norm, Search, close, perm_is};
 use crate::import::ImportError;
 use crate::import::source::BLOCKS_MAX;
@@ -39,6 +40,15 @@ const MASK_OPS: [&str; 22] = [
 pub(super) struct Weight<'a> {
     pub(super) tensor: &'a str,
     pub(super) transposed: bool,
+    /// First row and number of those that are meant; all where there is none.
+    pub(super) part: Option<(usize, usize)>,
+}
+
+impl<'a> Weight<'a> {
+    /// All of a constant, whose rows lie as rows.
+    pub(super) const fn rows_of(tensor: &'a str) -> Self {
+        Self { tensor, transposed: false, part: None }
+    }
 }
 
 /// What was found.
@@ -52,8 +62,8 @@ pub(super) struct Encoder<'a> {
 
 /// Finds the encoder behind one of the graph's outputs. Where none is one, the refusal is that of
 /// the output of which most was recognised.
-pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, ImportError> {
-    let mut best: Option<(usize, ImportError)> = None;
+pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, Refusal> {
+    let mut best: Option<Refusal> = None;
     for output in &graph.outputs {
         let mut found =
             Found { search: Search { graph }, blocks: Vec::new(), heads: None, epsilon: None };
@@ -65,8 +75,8 @@ pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, ImportError> {
             Err(_) => {}
         }
     }
-    let none = || ImportError::Source { reason: "the graph has no outputs".to_owned() };
-    Err(best.map_or_else(none, |(_, error)| error))
+    let none = || (0, ImportError::Source { reason: "the graph has no outputs".to_owned() });
+    Err(best.unwrap_or_else(none))
 }
 
 struct Found<'g, 'a> {
@@ -111,7 +121,9 @@ impl<'g, 'a> Found<'g, 'a> {
             for (part, linear) in &block.linears {
                 let Linear { weight, transposed, bias, .. } = *linear;
                 encoder.add(format!("{}.weight", name(part)), weight, transposed);
-                encoder.add(format!("{}.bias", name(part)), bias, false);
+                if let Some(bias) = bias {
+                    encoder.add(format!("{}.bias", name(part)), bias, false);
+                }
             }
             for (part, norm) in &block.norms {
                 encoder.norm(&name(part), norm);
@@ -343,7 +355,7 @@ impl<'g, 'a> Found<'g, 'a> {
 
 impl<'a> Encoder<'a> {
     fn add(&mut self, name: String, tensor: &'a str, transposed: bool) {
-        self.weights.insert(name, Weight { tensor, transposed });
+        self.weights.insert(name, Weight { tensor, transposed, part: None });
     }
 
     fn norm(&mut self, name: &str, norm: &Norm<'a>) {

@@ -17,6 +17,8 @@ const NAMES_MAX: usize = 1 << 10;
 const ATTRIBUTES_MAX: usize = 64;
 /// Most numbers of a list in a node, or dimensions of a tensor.
 const NUMBERS_MAX: usize = 64;
+/// Most whole numbers of a constant.
+const INTEGERS_MAX: usize = 1 << 20;
 /// Opsets whose ops mean what is read here.
 const OPSETS: std::ops::RangeInclusive<i64> = 13..=21;
 
@@ -26,6 +28,8 @@ pub(super) struct Tensor<'a> {
     pub(super) shape: Vec<usize>,
     pub(super) kind: i64,
     pub(super) data: &'a [u8],
+    /// Whole numbers of which each takes as few bytes as it needs; none where they lie in `data`.
+    packed: &'a [u8],
 }
 
 /// An attribute of a node.
@@ -189,10 +193,23 @@ impl Tensor<'_> {
         }
     }
 
-    /// All elements of a tensor of 64-bit whole numbers.
+    /// All elements of a tensor of whole numbers or truths.
     pub(super) fn integers(&self) -> Option<Vec<i64>> {
-        let (values, _) = self.data.as_chunks();
-        (self.kind == 7).then(|| values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+        let mut values = Vec::new();
+        if !matches!(self.kind, 6 | 7 | 9) {
+            return None;
+        }
+        match self.kind {
+            _ if !self.packed.is_empty() => {
+                Field::Bytes(self.packed).integers(&mut values, INTEGERS_MAX).ok()?;
+            }
+            6 => values
+                .extend(self.data.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b)))),
+            7 => values.extend(self.data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b))),
+            _ => values.extend(self.data.iter().map(|byte| i64::from(*byte))),
+        }
+        let count = self.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size));
+        (count == Some(values.len())).then_some(values)
     }
 
     fn scalar(&self) -> Option<f64> {
@@ -273,8 +290,8 @@ fn tensor(bytes: &[u8]) -> Result<(&str, Tensor<'_>), ImportError> {
         match number {
             1 => field.integers(&mut shape, NUMBERS_MAX)?,
             2 => tensor.kind = field.integer()?,
-            // Packed 32-bit floats have the bytes of raw data. Packed whole numbers do not: those
-            // are read from raw data alone.
+            // Packed 32-bit floats have the bytes of raw data. Packed whole numbers do not.
+            5 | 7 => tensor.packed = field.bytes()?,
             4 | 9 => tensor.data = field.bytes()?,
             8 => name = field.text()?,
             13 => outside = true,

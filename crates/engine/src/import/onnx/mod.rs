@@ -5,28 +5,47 @@
 //! the first one that is not is named. What is found are the checkpoint's own tensors, so the same
 //! builder makes the same model from them.
 
+mod attention;
 mod bert;
+mod decoder;
+mod evaluate;
+mod fused;
 mod graph;
+mod llama;
+mod ops;
 mod pattern;
+mod value;
 mod wire;
 
 use std::collections::BTreeMap;
 
-use super::ImportError;
 use super::gguf::Stored;
+use super::names::RowOrder;
+use super::{Architecture, ImportError};
 use bert::{Encoder, Weight};
 use graph::Graph;
+use llama::Decoder;
 
 /// An open file whose graph is a known architecture.
 #[derive(Debug)]
 pub(super) struct Onnx<'a> {
-    tensors: BTreeMap<String, (Stored<'a>, bool)>,
-    /// Attention heads.
-    pub(super) heads: u32,
-    /// What the norms add to a variance.
-    pub(super) norm_epsilon: f64,
+    tensors: BTreeMap<String, (Stored<'a>, RowOrder)>,
+    pub(super) shape: Shape,
     /// Nodes and constants of the file that the model does not need.
     pub(super) unused: Vec<String>,
+}
+
+/// What the graph tells besides its weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) architecture: Architecture,
+    /// Attention heads.
+    pub(super) heads: u32,
+    pub(super) key_heads: Option<u32>,
+    /// What the norms add to a variance.
+    pub(super) norm_epsilon: f64,
+    /// Base of the rotation's frequencies.
+    pub(super) rope_base: Option<f64>,
 }
 
 /// Whether these bytes may be a model message: exporters write its version first.
@@ -37,26 +56,62 @@ pub(super) fn is_onnx(bytes: &[u8]) -> bool {
 impl<'a> Onnx<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ImportError> {
         let graph = Graph::read(bytes)?;
-        let Encoder { weights, heads, epsilon } = bert::find(&graph)?;
+        let (weights, shape) = find(&graph)?;
         let mut tensors = BTreeMap::new();
-        for (name, Weight { tensor, transposed }) in &weights {
-            tensors.insert(name.clone(), (stored(&graph, tensor)?, *transposed));
+        for (name, weight) in &weights {
+            tensors.insert(name.clone(), stored(&graph, weight)?);
         }
         let used = |name: &&&str| !weights.values().any(|weight| weight.tensor == **name);
         let unused = graph.tensors.keys().filter(used).map(|name| (*name).to_owned()).collect();
-        Ok(Self { tensors, heads, norm_epsilon: epsilon, unused })
+        Ok(Self { tensors, shape, unused })
     }
 
-    /// A tensor under its name in checkpoints, and whether its rows lie as columns.
-    pub(super) fn tensor(&self, name: &str) -> Option<(Stored<'a>, bool)> {
+    /// A tensor under its name in checkpoints, and how its rows lie.
+    pub(super) fn tensor(&self, name: &str) -> Option<(Stored<'a>, RowOrder)> {
         self.tensors.get(name).cloned()
     }
 }
 
-fn stored<'a>(graph: &Graph<'a>, name: &str) -> Result<Stored<'a>, ImportError> {
+/// The architecture in a graph. Where none is, the refusal of the one of which most was recognised.
+fn find<'a>(graph: &Graph<'a>) -> Result<(BTreeMap<String, Weight<'a>>, Shape), ImportError> {
+    let (encoder, refusal) = match bert::find(graph) {
+        Ok(Encoder { weights, heads, epsilon }) => {
+            let architecture = Architecture::Bert;
+            let (key_heads, rope_base) = (None, None);
+            let shape = Shape { architecture, heads, key_heads, norm_epsilon: epsilon, rope_base };
+            return Ok((weights, shape));
+        }
+        Err(refusal) => refusal,
+    };
+    match llama::find(graph) {
+        Ok(Decoder { weights, kind, epsilon }) => {
+            let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+            let shape = Shape {
+                architecture: Architecture::Llama,
+                heads: count(kind.heads),
+                key_heads: Some(count(kind.key_heads)),
+                norm_epsilon: epsilon,
+                rope_base: Some(kind.base),
+            };
+            Ok((weights, shape))
+        }
+        Err((decoder, error)) => {
+            // Gates have a sigmoid, encoders have none.
+            let gated = graph.nodes.iter().any(|node| node.op == "Sigmoid");
+            let is_decoder = decoder > encoder || (decoder == encoder && gated);
+            Err(if is_decoder { error } else { refusal })
+        }
+    }
+}
+
+fn stored<'a>(
+    graph: &Graph<'a>,
+    weight: &Weight<'_>,
+) -> Result<(Stored<'a>, RowOrder), ImportError> {
+    let name = weight.tensor;
     let missing = || ImportError::MissingTensor { name: name.to_owned() };
     let tensor = graph.constant(name).ok_or_else(missing)?;
-    let shape = tensor.shape.clone();
+    let mut shape = tensor.shape.clone();
     let refused = |found: String| ImportError::Tensor {
         name: name.to_owned(),
         found,
@@ -69,5 +124,21 @@ fn stored<'a>(graph: &Graph<'a>, name: &str) -> Result<Stored<'a>, ImportError> 
     if bytes != Some(tensor.data.len()) {
         return Err(refused(format!("{element:?} {shape:?} in {} bytes", tensor.data.len())));
     }
-    Ok(Stored { shape, element, data: tensor.data })
+    if weight.transposed {
+        shape.reverse();
+    }
+    let of = shape.first().copied().unwrap_or(0);
+    let (first, count) = weight.part.unwrap_or((0, of));
+    let within = || refused(format!("{shape:?}, less than {first} and {count} rows"));
+    let last = first.checked_add(count).filter(|last| *last <= of).ok_or_else(within)?;
+    let (mut data, mut order) = (tensor.data, RowOrder::Columns { first, of });
+    if !weight.transposed {
+        let row = data.len().checked_div(of).unwrap_or(0);
+        data = data.get(first * row..last * row).unwrap_or_default();
+        order = RowOrder::Plain;
+    }
+    if let Some(rows) = shape.first_mut() {
+        *rows = count;
+    }
+    Ok((Stored { shape, element, data }, order))
 }

@@ -19,14 +19,16 @@ pub(super) struct Search<'g, 'a> {
     pub(super) graph: &'g Graph<'a>,
 }
 
-/// `input · weightᵀ + bias`.
+/// `input · weightᵀ + bias`, or without bias.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Linear<'a> {
+    /// What it gives.
+    pub(super) output: &'a str,
     pub(super) input: &'a str,
     pub(super) weight: &'a str,
     /// Whether the constant holds one column per output.
     pub(super) transposed: bool,
-    pub(super) bias: &'a str,
+    pub(super) bias: Option<&'a str>,
 }
 
 /// A norm over the last axis.
@@ -97,7 +99,7 @@ impl<'g, 'a> Search<'g, 'a> {
     }
 
     /// Both operands, the constant tensor second.
-    fn with_constant(
+    pub(super) fn with_constant(
         &self,
         node: &Node<'a>,
         expected: &'static str,
@@ -126,25 +128,34 @@ impl<'g, 'a> Search<'g, 'a> {
         (value, scale)
     }
 
+    /// A linear op that may lack its bias.
     pub(super) fn linear(&self, value: &'a str) -> Result<Linear<'a>, ImportError> {
-        let value = self.rows(value);
-        if self.is(value, "Gemm") {
-            return self.gemm(value);
+        let output = self.rows(value);
+        if self.is(output, "Gemm") {
+            return self.gemm(output);
         }
-        let sum = self.node(value, "Add", "the bias of a linear op")?;
+        if self.is(output, "MatMul") {
+            return self.product(output);
+        }
+        let sum = self.node(output, "Add", "a linear op")?;
         let (product, bias) = self.with_constant(sum, "the bias of a linear op")?;
-        let product = self.node(product, "MatMul", "the product of a linear op")?;
+        Ok(Linear { output, bias: Some(bias), ..self.product(product)? })
+    }
+
+    fn product(&self, value: &'a str) -> Result<Linear<'a>, ImportError> {
+        let output = self.rows(value);
+        let product = self.node(output, "MatMul", "the product of a linear op")?;
         let weight = self.plain(product.input(1));
         let input = product.input(0);
         if self.graph.constant(weight).is_some() {
-            return Ok(Linear { input, weight, transposed: true, bias });
+            return Ok(Linear { output, input, weight, transposed: true, bias: None });
         }
         let turned = self.node(weight, "Transpose", "the weights of a linear op")?;
         let weight = self.plain(turned.input(0));
         if !perm_is(turned, &[1, 0]) || self.graph.constant(weight).is_none() {
             return self.refuse(weight, "the weights of a linear op");
         }
-        Ok(Linear { input, weight, transposed: false, bias })
+        Ok(Linear { output, input, weight, transposed: false, bias: None })
     }
 
     fn gemm(&self, value: &'a str) -> Result<Linear<'a>, ImportError> {
@@ -158,12 +169,14 @@ impl<'g, 'a> Search<'g, 'a> {
             None => true,
             Some(attribute) => matches!(attribute, Attribute::Float(value) if *value == 1.0),
         };
-        let (weight, bias) = (self.plain(node.input(1)), self.plain(node.input(2)));
+        let bias = Some(self.plain(node.input(2))).filter(|bias| !bias.is_empty());
+        let weight = self.plain(node.input(1));
         let constant = |value: &str| self.graph.constant(value).is_some();
         let plain = one("alpha") && one("beta") && whole("transA") == Some(false);
-        match (whole("transB"), plain && constant(weight) && constant(bias)) {
+        match (whole("transB"), plain && constant(weight) && bias.is_none_or(constant)) {
             (Some(by_rows), true) => {
-                Ok(Linear { input: node.input(0), weight, transposed: !by_rows, bias })
+                let (output, input) = (value, node.input(0));
+                Ok(Linear { output, input, weight, transposed: !by_rows, bias })
             }
             _ => self.refuse(value, "a Gemm of rows, constant weights and bias, without factors"),
         }
@@ -198,20 +211,26 @@ impl<'g, 'a> Search<'g, 'a> {
         let (variance, epsilon) = self.with_constant(sum, "a norm's epsilon")?;
         let epsilon = self.graph.scalar(epsilon);
         let variance = self.mean(variance)?;
-        let square = self.graph.maker(variance).map_or("", |node| node.op);
-        let node = self.graph.maker(variance);
-        let base = match (square, node) {
-            ("Pow", Some(node)) if self.graph.scalar(self.plain(node.input(1))) == Some(2.0) => {
-                node.input(0)
-            }
-            ("Mul", Some(node)) if node.input(0) == node.input(1) => node.input(0),
-            _ => return self.refuse(variance, "the square in a norm's variance"),
-        };
+        let base = self.squared(variance)?;
         match epsilon {
             Some(epsilon) if self.plain(self.centred(base)?) == self.plain(input) => {
                 Ok(Norm { input, gamma, beta, epsilon })
             }
             _ => self.refuse(value, "a norm of one value"),
+        }
+    }
+
+    /// x of `x²`.
+    pub(super) fn squared(&self, value: &'a str) -> Result<&'a str, ImportError> {
+        match self.graph.maker(value) {
+            Some(node)
+                if node.op == "Pow"
+                    && self.graph.scalar(self.plain(node.input(1))) == Some(2.0) =>
+            {
+                Ok(node.input(0))
+            }
+            Some(node) if node.op == "Mul" && node.input(0) == node.input(1) => Ok(node.input(0)),
+            _ => self.refuse(value, "the square in a norm's variance"),
         }
     }
 
@@ -227,7 +246,7 @@ impl<'g, 'a> Search<'g, 'a> {
     }
 
     /// What the mean over the last axis is taken of.
-    fn mean(&self, value: &'a str) -> Result<&'a str, ImportError> {
+    pub(super) fn mean(&self, value: &'a str) -> Result<&'a str, ImportError> {
         let node = self.node(value, "ReduceMean", "a mean over the last axis")?;
         let axes = match node.attribute("axes") {
             Some(Attribute::Integers(axes)) => Some(axes.clone()),

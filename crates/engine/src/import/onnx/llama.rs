@@ -1,0 +1,266 @@
+//! Decoders of the llama family in an ONNX graph, found from the logits backwards, block by block.
+
+use std::collections::BTreeMap;
+
+use super::attention::{Attention, Kind, Part};
+use super::bert::Weight;
+use super::decoder::{Rms, Stream};
+use super::evaluate::Machine;
+use super::graph::Graph;
+use super::pattern::{Linear, Search, close};
+use crate::import::ImportError;
+use crate::import::source::BLOCKS_MAX;
+
+/// The largest number that may end a slice that takes all: exporters write several.
+const ALL: i64 = 1 << 31;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Decoder<'a> {
+    /// By their names in checkpoints.
+    pub(super) weights: BTreeMap<String, Weight<'a>>,
+    pub(super) kind: Kind,
+    pub(super) epsilon: f64,
+}
+
+/// A refusal, and how many pieces were recognised before it.
+pub(super) type Refusal = (usize, ImportError);
+
+/// Finds the decoder behind one of the graph's outputs. Where none is one, the refusal is that of
+/// the output of which most was recognised.
+pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Decoder<'a>, Refusal> {
+    let mut best: Option<Refusal> = None;
+    let search = Search { graph };
+    let mut machine = Machine::new(search);
+    for output in &graph.outputs {
+        let mut walk = Walk {
+            search,
+            machine: &mut machine,
+            blocks: Vec::new(),
+            rows: Vec::new(),
+            epsilon: None,
+            pieces: 0,
+        };
+        match walk.decoder(output) {
+            Ok(decoder) => return Ok(decoder),
+            Err(error) if best.as_ref().is_none_or(|(pieces, _)| walk.pieces > *pieces) => {
+                best = Some((walk.pieces, error));
+            }
+            Err(_) => {}
+        }
+    }
+    let none = || (0, ImportError::Source { reason: "the graph has no outputs".to_owned() });
+    Err(best.unwrap_or_else(none))
+}
+
+struct Walk<'w, 'g, 'a> {
+    search: Search<'g, 'a>,
+    machine: &'w mut Machine<'g, 'a>,
+    /// Last block first.
+    blocks: Vec<Block<'a>>,
+    /// Values that hold rows of the stream's width.
+    rows: Vec<&'a str>,
+    epsilon: Option<f64>,
+    pieces: usize,
+}
+
+struct Block<'a> {
+    attention: Attention<'a>,
+    linears: [(&'static str, Linear<'a>); 4],
+    norms: [(&'static str, Rms<'a>); 2],
+}
+
+impl<'a> Walk<'_, '_, 'a> {
+    fn decoder(&mut self, output: &'a str) -> Result<Decoder<'a>, ImportError> {
+        let head = self.search.linear(self.whole(output))?;
+        if head.bias.is_some() {
+            return self.search.refuse(head.output, "logits without a bias");
+        }
+        let last = self.norm(self.whole(head.input))?;
+        self.pieces += 1;
+        let mut stream = last.input;
+        let table = loop {
+            if let Some(table) = self.embedding(stream) {
+                break table;
+            }
+            if self.blocks.len() == BLOCKS_MAX {
+                return self.search.refuse(output, "at most 256 blocks");
+            }
+            stream = self.block(stream)?;
+            self.pieces += 1;
+        };
+        let kind = self.kind(output, table)?;
+        let weights = BTreeMap::new();
+        let mut decoder = Decoder { weights, kind, epsilon: self.epsilon.unwrap_or(0.0) };
+        decoder.add("model.embed_tokens".to_owned(), Weight::rows_of(table));
+        decoder.add("model.norm".to_owned(), Weight::rows_of(last.gamma));
+        if !self.tied(&head, table) {
+            decoder.linear("lm_head".to_owned(), &head);
+        }
+        for (index, block) in self.blocks.iter().rev().enumerate() {
+            let name = |part: &str| format!("model.layers.{index}.{part}");
+            let names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+            for (part, found) in names.iter().zip(&block.attention.parts) {
+                decoder.part(name(part), found);
+            }
+            block.linears.iter().for_each(|(part, linear)| decoder.linear(name(part), linear));
+            for (part, norm) in &block.norms {
+                decoder.add(name(part), Weight::rows_of(norm.gamma));
+            }
+        }
+        Ok(decoder)
+    }
+
+    /// The value behind slices that take all.
+    fn whole(&self, value: &'a str) -> &'a str {
+        let mut value = self.search.rows(value);
+        for _ in 0..4 {
+            let Some(node) = self.search.graph.maker(value) else { break };
+            let numbers = |index| self.search.graph.integers(self.search.plain(node.input(index)));
+            let every = |index, judge: fn(i64) -> bool| {
+                numbers(index).is_some_and(|numbers| numbers.into_iter().all(judge))
+            };
+            let steps = node.input(4).is_empty() || every(4, |step| step == 1);
+            let all = every(1, |start| start == 0) && every(2, |end| end >= ALL - 1) && steps;
+            if node.op != "Slice" || !all {
+                break;
+            }
+            value = self.search.rows(node.input(0));
+        }
+        value
+    }
+
+    /// A norm, whose epsilon all others share.
+    fn norm(&mut self, value: &'a str) -> Result<Rms<'a>, ImportError> {
+        let norm = self.search.rms(value)?;
+        if self.epsilon.is_some_and(|epsilon| !close(norm.epsilon, epsilon)) {
+            return self.search.refuse(norm.output, "one epsilon in all norms");
+        }
+        self.epsilon.get_or_insert(norm.epsilon);
+        self.rows.push(norm.output);
+        Ok(norm)
+    }
+
+    /// The table of words, where the stream is a look-up.
+    fn embedding(&mut self, stream: Stream<'a>) -> Option<&'a str> {
+        let Stream::Value(value) = stream else { return None };
+        let node = self.search.graph.maker(value).filter(|node| node.op == "Gather")?;
+        let (table, words) = (self.search.plain(node.input(0)), self.search.plain(node.input(1)));
+        let named = self.search.graph.inputs.contains(&words);
+        let found = named && self.search.graph.constant(table)?.shape.len() == 2;
+        self.rows.push(value);
+        found.then_some(table)
+    }
+
+    /// The linear op of a sum, and the stream that it is added to.
+    fn residual(&mut self, stream: Stream<'a>) -> Result<(Linear<'a>, Stream<'a>), ImportError> {
+        let (a, b) = match stream {
+            Stream::Sum(a, b) => (a, b),
+            Stream::Value(value) => {
+                return self.search.refuse(value, "the addition to a stream");
+            }
+        };
+        let (linear, rest) = match self.search.linear(a) {
+            Ok(linear) => (linear, b),
+            Err(_) => (self.search.linear(b)?, a),
+        };
+        self.rows.push(rest);
+        Ok((linear, self.search.stream(rest)))
+    }
+
+    /// The block that ends in a stream, and the stream that it reads.
+    fn block(&mut self, stream: Stream<'a>) -> Result<Stream<'a>, ImportError> {
+        const READ: &str = "the norm of the stream that the block adds to";
+        let (down, middle) = self.residual(stream)?;
+        let (gate, up) = self.search.gated(down.input)?;
+        let (gate, up) = (self.search.linear(gate)?, self.search.linear(up)?);
+        let hidden_norm = self.norm(gate.input)?;
+        if self.search.rows(up.input) != hidden_norm.output || hidden_norm.input != middle {
+            return self.search.refuse(hidden_norm.output, READ);
+        }
+        let (mix, input) = self.residual(middle)?;
+        let attention = Attention::find(self.machine, self.search.rows(mix.input))?;
+        let [query, key, value] = attention.parts.map(|part| part.linear.input);
+        let norm = self.norm(query)?;
+        let one = [key, value].iter().all(|rows| self.search.rows(rows) == norm.output);
+        if !one || norm.input != input {
+            return self.search.refuse(norm.output, READ);
+        }
+        let linears = [
+            ("self_attn.o_proj", mix),
+            ("mlp.gate_proj", gate),
+            ("mlp.up_proj", up),
+            ("mlp.down_proj", down),
+        ];
+        let norms = [("input_layernorm", norm), ("post_attention_layernorm", hidden_norm)];
+        self.blocks.push(Block { attention, linears, norms });
+        Ok(input)
+    }
+
+    /// What all attentions are.
+    fn kind(&mut self, output: &'a str, table: &'a str) -> Result<Kind, ImportError> {
+        let shape = self.search.graph.constant(table).map_or(&[][..], |tensor| &tensor.shape);
+        let width = shape.get(1).copied().unwrap_or(0);
+        let rows: Vec<(&str, usize)> = self.rows.iter().map(|name| (*name, width)).collect();
+        let mut kind = None;
+        for block in &self.blocks {
+            let found = block.attention.check(self.machine, &rows)?;
+            if *kind.get_or_insert(found) != found {
+                return self.search.refuse(output, "one kind of attention in all blocks");
+            }
+        }
+        match kind {
+            Some(kind) if kind.heads * kind.width == width => Ok(kind),
+            Some(_) => self.search.refuse(output, "heads as wide together as the stream"),
+            None => self.search.refuse(output, "blocks behind the last norm"),
+        }
+    }
+
+    /// Whether logits come from the table of words: the same constant, or a copy of it.
+    fn tied(&self, head: &Linear<'a>, table: &'a str) -> bool {
+        let graph = self.search.graph;
+        let (Some(words), Some(copy)) = (graph.constant(table), graph.constant(head.weight)) else {
+            return false;
+        };
+        let [rows, columns] = words.shape[..] else { return false };
+        let bytes = words.element().map_or(0, |element| element.piece().1);
+        let length = rows.checked_mul(columns).and_then(|count| count.checked_mul(bytes));
+        let whole = |data: &[u8]| bytes > 0 && length == Some(data.len());
+        if words.kind != copy.kind || !whole(words.data) || !whole(copy.data) {
+            return false;
+        }
+        if !head.transposed {
+            return copy.shape == words.shape && copy.data == words.data;
+        }
+        let element = |at: usize| {
+            let turned = at % columns * rows + at / columns;
+            words.data[at * bytes..][..bytes] == copy.data[turned * bytes..][..bytes]
+        };
+        copy.shape == [columns, rows] && (0..rows * columns).all(element)
+    }
+}
+
+impl<'a> Decoder<'a> {
+    fn add(&mut self, name: String, weight: Weight<'a>) {
+        self.weights.insert(format!("{name}.weight"), weight);
+    }
+
+    fn linear(&mut self, name: String, linear: &Linear<'a>) {
+        let Linear { weight, transposed, bias, .. } = *linear;
+        if let Some(bias) = bias {
+            self.weights.insert(format!("{name}.bias"), Weight::rows_of(bias));
+        }
+        self.add(name, Weight { tensor: weight, transposed, part: None });
+    }
+
+    /// The rows of a linear op that an attention takes.
+    fn part(&mut self, name: String, part: &Part<'a>) {
+        let Linear { weight, transposed, bias, .. } = part.linear;
+        let part = Some((part.first, part.count));
+        if let Some(tensor) = bias {
+            let bias = Weight { tensor, transposed: false, part };
+            self.weights.insert(format!("{name}.bias"), bias);
+        }
+        self.add(name, Weight { tensor: weight, transposed, part });
+    }
+}
