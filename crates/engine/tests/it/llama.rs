@@ -12,22 +12,23 @@ use proptest::prelude::*;
 use crate::support::{assert_certified, check};
 use crate::write::{Gguf, Numbers, Tensors, safetensors};
 
-const WIDTH: usize = 64;
-const HIDDEN: usize = 96;
-const HEADS: usize = 4;
-const KEY_HEADS: usize = 2;
-const BLOCKS: usize = 2;
-const TEMPLATE: &str = "{{'<|im_start|>system\nBe kind.<|im_end|>\n'}}{{'<|im_start|>' + role}}";
+pub(crate) const WIDTH: usize = 64;
+pub(crate) const HIDDEN: usize = 96;
+pub(crate) const HEADS: usize = 4;
+pub(crate) const KEY_HEADS: usize = 2;
+pub(crate) const BLOCKS: usize = 2;
+pub(crate) const TEMPLATE: &str =
+    "{{'<|im_start|>system\nBe kind.<|im_end|>\n'}}{{'<|im_start|>' + role}}";
 
 /// The vocabulary: a control token, the byte alphabet's letters that English needs, a merge.
-fn vocabulary() -> Vec<String> {
+pub(crate) fn vocabulary() -> Vec<String> {
     let mut tokens = vec!["<|im_end|>".to_owned(), "<|im_start|>".to_owned()];
     tokens.extend(('!'..='~').map(String::from));
     tokens.extend(["Ġ", "Ċ", "th", "the", "Ġthe"].map(str::to_owned));
     tokens
 }
 
-fn tensors() -> Tensors {
+pub(crate) fn tensors() -> Tensors {
     let mut tensors = Tensors::new();
     let mut numbers = Numbers(7);
     let mut add =
@@ -51,7 +52,7 @@ fn tensors() -> Tensors {
 }
 
 /// The same floats as GGUF names and orders them: rows that a rotation pairs lie side by side.
-fn gguf(tensors: &Tensors) -> Gguf {
+pub(crate) fn gguf(tensors: &Tensors) -> Gguf {
     let mut file = Gguf::default()
         .string("general.architecture", "llama")
         .string("general.license", "mit")
@@ -107,7 +108,7 @@ fn gguf(tensors: &Tensors) -> Gguf {
     file
 }
 
-fn recipe() -> Recipe {
+pub(crate) fn recipe() -> Recipe {
     Recipe {
         architecture: Architecture::Llama,
         licence: "MIT".to_owned(),

@@ -1,8 +1,10 @@
 //! One suite for every executor: whole models, every backend, thread count, batch and cut.
 
+mod graph;
 mod import;
 mod llama;
 mod onnx;
+mod onnx_decoder;
 mod products;
 mod random;
 mod rerun;

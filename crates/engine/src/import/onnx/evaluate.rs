@@ -32,11 +32,13 @@ pub(super) type Given<'a> = BTreeMap<&'a str, Rc<Value>>;
 pub(super) struct Machine<'g, 'a> {
     pub(super) search: Search<'g, 'a>,
     steps: usize,
+    /// Constants that a value was computed from.
+    pub(super) read: BTreeSet<&'a str>,
 }
 
 impl<'g, 'a> Machine<'g, 'a> {
     pub(super) const fn new(search: Search<'g, 'a>) -> Self {
-        Self { search, steps: 0 }
+        Self { search, steps: 0, read: BTreeSet::new() }
     }
 
     /// The value of `wanted` where those of `given` are as they are given.
@@ -121,6 +123,7 @@ impl<'g, 'a> Machine<'g, 'a> {
             _ => fused::value(self.search.graph, node, &inputs, output),
         };
         let Some(value) = value else { return self.search.refuse(name, EXPECTED) };
+        self.read.extend(&node.inputs);
         self.spend(cost(node, &inputs, &value), name)?;
         Ok(value)
     }

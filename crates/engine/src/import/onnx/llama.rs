@@ -1,6 +1,6 @@
 //! Decoders of the llama family in an ONNX graph, found from the logits backwards, block by block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::attention::{Attention, Kind, Part};
 use super::bert::Weight;
@@ -21,6 +21,8 @@ pub(super) struct Decoder<'a> {
     pub(super) weights: BTreeMap<String, Weight<'a>>,
     pub(super) kind: Kind,
     pub(super) epsilon: f64,
+    /// Constants besides the weights that tell what the model is.
+    pub(super) read: BTreeSet<&'a str>,
 }
 
 /// A refusal, and how many pieces were recognised before it.
@@ -90,8 +92,10 @@ impl<'a> Walk<'_, '_, 'a> {
             self.pieces += 1;
         };
         let kind = self.kind(output, table)?;
-        let weights = BTreeMap::new();
-        let mut decoder = Decoder { weights, kind, epsilon: self.epsilon.unwrap_or(0.0) };
+        let mut read = std::mem::take(&mut self.machine.read);
+        read.insert(head.weight);
+        let (weights, epsilon) = (BTreeMap::new(), self.epsilon.unwrap_or(0.0));
+        let mut decoder = Decoder { weights, kind, epsilon, read };
         decoder.add("model.embed_tokens".to_owned(), Weight::rows_of(table));
         decoder.add("model.norm".to_owned(), Weight::rows_of(last.gamma));
         if !self.tied(&head, table) {

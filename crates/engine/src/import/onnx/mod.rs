@@ -17,13 +17,13 @@ mod pattern;
 mod value;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::gguf::Stored;
 use super::names::RowOrder;
 use super::{Architecture, ImportError};
 use bert::{Encoder, Weight};
-use graph::Graph;
+use graph::{Graph, Tensor};
 use llama::Decoder;
 
 /// An open file whose graph is a known architecture.
@@ -31,7 +31,7 @@ use llama::Decoder;
 pub(super) struct Onnx<'a> {
     tensors: BTreeMap<String, (Stored<'a>, RowOrder)>,
     pub(super) shape: Shape,
-    /// Nodes and constants of the file that the model does not need.
+    /// Tensors of the file that the model does not need.
     pub(super) unused: Vec<String>,
 }
 
@@ -48,6 +48,14 @@ pub(super) struct Shape {
     pub(super) rope_base: Option<f64>,
 }
 
+/// An architecture in a graph.
+struct Found<'a> {
+    weights: BTreeMap<String, Weight<'a>>,
+    shape: Shape,
+    /// Constants besides the weights that tell what the model is.
+    read: BTreeSet<&'a str>,
+}
+
 /// Whether these bytes may be a model message: exporters write its version first.
 pub(super) fn is_onnx(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x08) && bytes.get(8) != Some(&b'{')
@@ -56,13 +64,20 @@ pub(super) fn is_onnx(bytes: &[u8]) -> bool {
 impl<'a> Onnx<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ImportError> {
         let graph = Graph::read(bytes)?;
-        let (weights, shape) = find(&graph)?;
+        let Found { weights, shape, read } = find(&graph)?;
         let mut tensors = BTreeMap::new();
         for (name, weight) in &weights {
             tensors.insert(name.clone(), stored(&graph, weight)?);
         }
-        let used = |name: &&&str| !weights.values().any(|weight| weight.tensor == **name);
-        let unused = graph.tensors.keys().filter(used).map(|name| (*name).to_owned()).collect();
+        // Single numbers and shapes belong to ops, not to a model.
+        let is_tensor = |tensor: &Tensor<'_>| {
+            tensor.element().is_some() && tensor.shape.iter().any(|size| *size > 1)
+        };
+        let used: BTreeSet<&str> = weights.values().map(|weight| weight.tensor).collect();
+        let unused = graph.tensors.iter().filter(|(name, tensor)| {
+            is_tensor(tensor) && !used.contains(*name) && !read.contains(*name)
+        });
+        let unused = unused.map(|(name, _)| (*name).to_owned()).collect();
         Ok(Self { tensors, shape, unused })
     }
 
@@ -73,18 +88,18 @@ impl<'a> Onnx<'a> {
 }
 
 /// The architecture in a graph. Where none is, the refusal of the one of which most was recognised.
-fn find<'a>(graph: &Graph<'a>) -> Result<(BTreeMap<String, Weight<'a>>, Shape), ImportError> {
+fn find<'a>(graph: &Graph<'a>) -> Result<Found<'a>, ImportError> {
     let (encoder, refusal) = match bert::find(graph) {
         Ok(Encoder { weights, heads, epsilon }) => {
             let architecture = Architecture::Bert;
             let (key_heads, rope_base) = (None, None);
             let shape = Shape { architecture, heads, key_heads, norm_epsilon: epsilon, rope_base };
-            return Ok((weights, shape));
+            return Ok(Found { weights, shape, read: BTreeSet::new() });
         }
         Err(refusal) => refusal,
     };
     match llama::find(graph) {
-        Ok(Decoder { weights, kind, epsilon }) => {
+        Ok(Decoder { weights, kind, epsilon, read }) => {
             let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             let shape = Shape {
                 architecture: Architecture::Llama,
@@ -93,7 +108,7 @@ fn find<'a>(graph: &Graph<'a>) -> Result<(BTreeMap<String, Weight<'a>>, Shape), 
                 norm_epsilon: epsilon,
                 rope_base: Some(kind.base),
             };
-            Ok((weights, shape))
+            Ok(Found { weights, shape, read })
         }
         Err((decoder, error)) => {
             // Gates have a sigmoid, encoders have none.

@@ -152,7 +152,9 @@ impl<'g, 'a> Search<'g, 'a> {
         }
         let turned = self.node(weight, "Transpose", "the weights of a linear op")?;
         let weight = self.plain(turned.input(0));
-        if !perm_is(turned, &[1, 0]) || self.graph.constant(weight).is_none() {
+        // Without an order the axes are reversed.
+        let reversed = turned.attribute("perm").is_none() || perm_is(turned, &[1, 0]);
+        if !reversed || self.graph.constant(weight).is_none() {
             return self.refuse(weight, "the weights of a linear op");
         }
         Ok(Linear { output, input, weight, transposed: false, bias: None })
