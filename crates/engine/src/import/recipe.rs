@@ -58,7 +58,7 @@ pub enum Architecture {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceFiles {
-    /// The weight file: safetensors or GGUF.
+    /// The weight file: safetensors, GGUF or ONNX.
     pub weights: String,
     /// The tokenizer file; none where the weight file holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

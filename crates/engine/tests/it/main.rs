@@ -1,5 +1,6 @@
 //! One suite for every executor: whole models, every backend, thread count, batch and cut.
 
+mod exporters;
 mod graph;
 mod import;
 mod llama;

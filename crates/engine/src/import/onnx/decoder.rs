@@ -27,7 +27,7 @@ impl<'g, 'a> Search<'g, 'a> {
         let value = self.rows(value);
         match self.graph.maker(value) {
             Some(node) if node.op == "Add" => self.sum(node),
-            Some(node) if node.op == SKIP && node.outputs.get(3) == Some(&value) => self.sum(node),
+            Some(node) if is_skip(node) && node.outputs.get(3) == Some(&value) => self.sum(node),
             _ => Stream::Value(value),
         }
     }
@@ -43,9 +43,7 @@ impl<'g, 'a> Search<'g, 'a> {
             Some(node) if node.op == "SimplifiedLayerNormalization" => {
                 self.fused_norm(output, node, self.stream(node.input(0)), 1)
             }
-            Some(node) if node.op == SKIP && node.input(3).is_empty() => {
-                self.fused_norm(output, node, self.sum(node), 2)
-            }
+            Some(node) if is_skip(node) => self.fused_norm(output, node, self.sum(node), 2),
             _ => self.spread_norm(output),
         }
     }
@@ -137,5 +135,7 @@ impl<'g, 'a> Search<'g, 'a> {
     }
 }
 
-/// ONNX Runtime's norm of a sum.
-const SKIP: &str = "SkipSimplifiedLayerNormalization";
+/// Whether a node is ONNX Runtime's norm of a sum, without a bias in it.
+fn is_skip(node: &Node<'_>) -> bool {
+    node.op == "SkipSimplifiedLayerNormalization" && node.input(3).is_empty()
+}

@@ -10,6 +10,10 @@ use super::value::{Value, elements};
 /// The domain.
 const DOMAIN: &str = "com.microsoft";
 
+/// What an attention has besides switches that must be off.
+const ATTRIBUTES: [&str; 6] =
+    ["num_heads", "kv_num_heads", "scale", "do_rotary", "local_window_size", "softcap"];
+
 /// How many of a node's inputs its value is computed from; tables of rotations are read row by row.
 pub(super) fn inputs(node: &Node<'_>) -> usize {
     match (node.domain, node.op) {
@@ -106,8 +110,10 @@ impl Heads {
 /// Rows `[1, positions, heads · width]` or heads `[1, heads, positions, width]`, turned.
 fn rotated(graph: &Graph<'_>, node: &Node<'_>, x: &Value, places: &Value) -> Option<Value> {
     let zeros = ["interleaved", "is_packed_batching", "rotary_embedding_dim"];
-    let plain = zeros.iter().all(|name| number(node, name, 0) == Some(0));
-    if !plain || float(node, "scale", 1.0) != Some(1.0) {
+    let plain = zeros.iter().all(|name| number(node, name, 0) == Some(0))
+        && float(node, "scale", 1.0) == Some(1.0)
+        && node.has_only(&[&zeros[..], &["scale", "num_heads"]].concat());
+    if !plain {
         return None;
     }
     let tables = (graph.constant(node.input(2))?, graph.constant(node.input(3))?);
@@ -153,6 +159,7 @@ fn attention(graph: &Graph<'_>, node: &Node<'_>, inputs: &Inputs) -> Option<Valu
     let plain = zeros.iter().all(|name| matches!(number(node, name, 0), Some(-1..=0)))
         && number(node, "local_window_size", -1) == Some(-1)
         && float(node, "softcap", 0.0) == Some(0.0)
+        && node.has_only(&[&zeros[..], &ATTRIBUTES].concat())
         && (9..node.inputs.len()).all(|index| node.input(index).is_empty());
     if !plain {
         return None;

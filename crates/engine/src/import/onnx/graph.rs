@@ -70,6 +70,11 @@ impl<'a> Node<'a> {
         self.attributes.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
+    /// Whether it has no attributes but these.
+    pub(super) fn has_only(&self, names: &[&str]) -> bool {
+        self.attributes.iter().all(|(name, _)| names.contains(name))
+    }
+
     pub(super) fn input(&self, index: usize) -> &'a str {
         self.inputs.get(index).copied().unwrap_or("")
     }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::attention::{Attention, Kind, Part};
+use super::attention::{Attention, Part};
 use super::bert::Weight;
 use super::decoder::{Rms, Stream};
 use super::evaluate::Machine;
-use super::graph::Graph;
+use super::graph::{Attribute, Graph};
 use super::pattern::{Linear, Search, close};
+use super::trial::Kind;
 use crate::import::ImportError;
 use crate::import::source::BLOCKS_MAX;
 
@@ -150,7 +151,8 @@ impl<'a> Walk<'_, '_, 'a> {
         let Stream::Value(value) = stream else { return None };
         let node = self.search.graph.maker(value).filter(|node| node.op == "Gather")?;
         let (table, words) = (self.search.plain(node.input(0)), self.search.plain(node.input(1)));
-        let named = self.search.graph.inputs.contains(&words);
+        let named = self.search.graph.inputs.contains(&words)
+            && matches!(node.attribute("axis"), None | Some(Attribute::Integer(0)));
         let found = named && self.search.graph.constant(table)?.shape.len() == 2;
         self.rows.push(value);
         found.then_some(table)

@@ -4,6 +4,10 @@
 //! for from the output backwards, every op on the way must be exactly what the pattern needs, and
 //! the first one that is not is named. What is found are the checkpoint's own tensors, so the same
 //! builder makes the same model from them.
+//!
+//! Known are encoders of the BERT family and decoders of the llama family. Between the linear ops
+//! of a decoder's attention exporters differ most: that piece is run on a few made-up rows instead,
+//! and must give what the architecture does.
 
 mod attention;
 mod bert;
@@ -14,6 +18,7 @@ mod graph;
 mod llama;
 mod ops;
 mod pattern;
+mod trial;
 mod value;
 mod wire;
 
