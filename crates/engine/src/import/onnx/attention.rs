@@ -103,7 +103,11 @@ fn check_window<'a>(
         return Ok(());
     }
     let counts = |input: &&str| {
-        let numbers = search.graph.integers(search.plain(input));
+        let input = search.plain(input);
+        if search.graph.constant(input).is_some_and(|tensor| !tensor.is_single()) {
+            return false;
+        }
+        let numbers = search.graph.integers(input);
         numbers.is_some_and(|numbers| matches!(numbers[..], [number] if number.unsigned_abs() > 1))
     };
     if node.inputs.iter().any(counts) { search.refuse(value, MASK) } else { Ok(()) }

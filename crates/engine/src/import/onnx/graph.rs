@@ -198,6 +198,11 @@ impl Tensor<'_> {
         }
     }
 
+    /// Whether it has one element: longer ones are not decoded to find that out.
+    pub(super) fn is_single(&self) -> bool {
+        self.shape.iter().all(|size| *size == 1)
+    }
+
     /// All elements of a tensor of whole numbers or truths.
     pub(super) fn integers(&self) -> Option<Vec<i64>> {
         let mut values = Vec::new();
@@ -218,9 +223,11 @@ impl Tensor<'_> {
     }
 
     fn scalar(&self) -> Option<f64> {
-        let whole = self.integers().and_then(|values| values.first().map(|value| *value as f64));
-        if self.shape.iter().any(|size| *size != 1) || whole.is_some() {
-            return whole.filter(|_| self.shape.iter().all(|size| *size == 1));
+        if !self.is_single() {
+            return None;
+        }
+        if let Some(values) = self.integers() {
+            return values.first().map(|value| *value as f64);
         }
         let mut out = Vec::new();
         self.element()?.decode(self.data, &mut out);
