@@ -206,20 +206,27 @@ impl Tensor<'_> {
     /// All elements of a tensor of whole numbers or truths.
     pub(super) fn integers(&self) -> Option<Vec<i64>> {
         let mut values = Vec::new();
-        if !matches!(self.kind, 6 | 7 | 9) {
+        let bytes = match self.kind {
+            6 => 4,
+            7 => 8,
+            9 => 1,
+            _ => return None,
+        };
+        let count = self.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size))?;
+        // What is longer than its shape is not decoded to find that out.
+        if self.packed.is_empty() && count.checked_mul(bytes) != Some(self.data.len()) {
             return None;
         }
         match self.kind {
             _ if !self.packed.is_empty() => {
-                Field::Bytes(self.packed).integers(&mut values, INTEGERS_MAX).ok()?;
+                Field::Bytes(self.packed).integers(&mut values, count.min(INTEGERS_MAX)).ok()?;
             }
             6 => values
                 .extend(self.data.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b)))),
             7 => values.extend(self.data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b))),
             _ => values.extend(self.data.iter().map(|byte| i64::from(*byte))),
         }
-        let count = self.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size));
-        (count == Some(values.len())).then_some(values)
+        (count == values.len()).then_some(values)
     }
 
     fn scalar(&self) -> Option<f64> {
@@ -229,8 +236,8 @@ impl Tensor<'_> {
         if let Some(values) = self.integers() {
             return values.first().map(|value| *value as f64);
         }
-        let mut out = Vec::new();
-        self.element()?.decode(self.data, &mut out);
+        let (mut out, element) = (Vec::new(), self.element()?);
+        element.decode(self.data.get(..element.piece().1)?, &mut out);
         out.first().map(|value| decimal(*value as f32))
     }
 }

@@ -69,6 +69,9 @@ impl Value {
         let count = elements(&tensor.shape)?;
         let (mut data, mut whole) = (Vec::new(), true);
         if let Some(element) = tensor.element() {
+            if element.bytes(count) != Some(tensor.data.len()) {
+                return None;
+            }
             element.decode(tensor.data, &mut data);
             whole = false;
         } else {
