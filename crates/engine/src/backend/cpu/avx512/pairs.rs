@@ -24,8 +24,8 @@ pub(super) fn one(panel: &[i16], rows: &[&[i16]], out: &mut [i32], stride: usize
 }
 
 /// Products of two panels, the sums of the second one right behind those of the first. Each input
-/// is loaded once for both: with one panel the loads, two a cycle, would hold up the products, two a
-/// cycle as well.
+/// is loaded once for both: with one panel the loads, two a cycle, would hold up the products, two
+/// a cycle as well.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn two(panels: [&[i16]; 2], rows: &[&[i16]], out: &mut [i32], stride: usize) {
     for (rows, out) in rows.chunks(TILE_ROWS).zip(out.chunks_mut(TILE_ROWS * stride)) {
