@@ -234,8 +234,7 @@ impl Shared {
         };
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
         drop(asleep);
-        cores::leave(self.caller.load(Ordering::Relaxed));
-        found
+        found.inspect(|_| cores::leave(self.caller.load(Ordering::Relaxed)))
     }
 }
 

@@ -104,7 +104,7 @@ impl Head {
         for (keys, pair) in keys.iter_mut().zip(pairs) {
             keys[place..place + 2].copy_from_slice(pair);
         }
-        if let (Some(keys), [last]) = (keys.last_mut(), odd) {
+        if let (Some(keys), [last]) = (keys.get_mut(pairs.len()), odd) {
             keys[place] = *last;
         }
         let depth = (position / 2 + 1) * 2 * LANES;
