@@ -243,7 +243,7 @@ fn compare(sizes: Sizes, mood: Mood, seed: u64, batched: bool) -> u64 {
             top_p_milli: u16::try_from(numbers.within(1_000).abs()).unwrap(),
             top_k: u16::try_from(numbers.within(40).abs()).unwrap(),
         };
-        // The run of one token before it goes far: done again from a claim that goes wrong half-way,
+        // The second goes far from its one token: done again from a claim that goes wrong half-way,
         // it takes back positions of more than one panel of keys.
         let jobs: Vec<Job<'_>> = inputs
             .iter()
