@@ -57,8 +57,6 @@ domains! {
     Receipt = "receipt.1",
     /// An operator's ask.
     Ask = "ask.1",
-    /// An epoch's claim.
-    Claim = "claim.1",
     /// What sealed content is bound to.
     SealContext = "seal-context.1",
     /// A leaf of a Merkle tree.
@@ -107,8 +105,6 @@ domains! {
     StateKey = "state-key.1",
     /// A value of the state tree.
     StateValue = "state-value.1",
-    /// The proof, at the start of a link, that a peer holds its key.
-    LinkHello = "link-hello.1",
     /// An API key as a gateway stores it.
     ApiKey = "api-key.1",
     /// The body of an HTTP call, to recognise a retry.
