@@ -198,7 +198,7 @@ impl Writer {
             let count = graph.node("Unsqueeze", &[&count, &axis], &[]);
             let sizes = graph.node("Concat", &[&count, &count], &[whole("axis", 0)]);
             let all = graph.node("Expand", &[&lowest, &sizes], &[]);
-            let shift = graph.whole(&[], &[if flaw == Some(Flaw::Open) { 4000 } else { 1 }]);
+            let shift = graph.whole(&[], &[if flaw == Some(Flaw::Open) { 2 } else { 1 }]);
             return graph.node("Trilu", &[&all, &shift], &[whole("upper", 1)]);
         }
         let range = graph.node("Range", &[&zero, &count, &one], &[]);

@@ -157,16 +157,38 @@ fn from_onnx(files: &Files, source: &Source<'_>, graph: &Shape) -> Result<Recipe
             (bytes, _) => {
                 let name = "config.json";
                 let config = json(name, bytes.as_deref())?;
+                check_plain(&config)?;
                 ending(&mut recipe, name, &config, "max_position_embeddings")?;
-                check_same(graph, &config)?;
+                check_graph(graph, &config)?;
             }
         },
     }
     Ok(recipe)
 }
 
+/// What a decoder's configuration may say that its weights do not show: windows, and frequencies
+/// of a longer context.
+fn check_plain(config: &Json) -> Result<(), ImportError> {
+    let refused = |key: &str, reason: &str| {
+        let reason = format!("{key} is {} there; {reason}", config[key]);
+        Err(ImportError::Config { name: "config.json".to_owned(), reason })
+    };
+    let window = "sliding_window";
+    if !config[window].is_null() && config["use_sliding_window"] != Json::Bool(false) {
+        return refused(window, "a position that sees only the last few is not supported");
+    }
+    for key in ["rope_scaling", "rope_parameters"] {
+        let kind = |name: &str| config[key].get(name).and_then(Json::as_str);
+        let default = kind("rope_type").or_else(|| kind("type")) == Some("default");
+        if !config[key].is_null() && !default {
+            return refused(key, "scaled rotation frequencies are not supported");
+        }
+    }
+    Ok(())
+}
+
 /// A configuration that says something else than the graph belongs to another one.
-fn check_same(graph: &Shape, config: &Json) -> Result<(), ImportError> {
+fn check_graph(graph: &Shape, config: &Json) -> Result<(), ImportError> {
     let key_heads = graph.key_heads.unwrap_or(graph.heads);
     let same = [
         ("num_attention_heads", f64::from(graph.heads)),
@@ -229,13 +251,12 @@ fn from_config(config: &Json) -> Result<Recipe, ImportError> {
         }
         "llama" => {
             must("hidden_act", "silu")?;
-            if !config["rope_scaling"].is_null() {
-                let feature = "scaled rotation frequencies".to_owned();
-                return Err(ImportError::Unsupported { feature });
-            }
+            check_plain(config)?;
             let mut recipe = blank(Architecture::Llama);
             recipe.norm_epsilon = float("rms_norm_eps")?;
-            recipe.rope_base = Some(config["rope_theta"].as_f64().unwrap_or(10_000.0));
+            // Converters of late write the base beside the kind of rotation.
+            let base = [&config["rope_theta"], &config["rope_parameters"]["rope_theta"]];
+            recipe.rope_base = Some(base.into_iter().find_map(Json::as_f64).unwrap_or(10_000.0));
             if !config["num_key_value_heads"].is_null() {
                 recipe.key_heads = Some(integer("num_key_value_heads")?);
             }

@@ -1,7 +1,4 @@
 //! Where the attention of a decoder lies: between linear ops, behind one softmax or fused op.
-//!
-//! Whole numbers beyond one that positions are compared with or shifted by are refused: they make
-//! windows that a short run does not show.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +10,16 @@ use crate::import::ImportError;
 /// Most products of rows that are looked at for the one of queries and keys.
 const PRODUCTS_MAX: usize = 8;
 
+/// Most linear ops behind a value that are told apart.
+const LINEARS_MAX: usize = 8;
+/// Steps of a look at what may be a linear op.
+const LOOK: usize = 1 << 11;
+
 const ONE: &str = "one attention over queries, keys and values of the block's norm";
 /// Of a position, in a refusal.
 pub(super) const MASK: &str =
     "a mask by which a position sees itself and all before it, and none after it";
+
 /// Rows of a linear op, from `first` on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
@@ -51,18 +54,18 @@ impl<'a> Region<'a> {
         let search = machine.search;
         let (mut found, mut open, mut seen) = (Self::default(), vec![from], BTreeSet::new());
         while let Some(value) = open.pop() {
-            machine.look(value)?;
+            machine.spend(LOOK, value)?;
             if !seen.insert(value) || Some(value) == stop {
                 continue;
             }
             if let Some(linear) = matrix(search, value) {
-                if !found.linears.iter().any(|known| known.output == linear.output) {
+                let known = found.linears.iter().any(|known| known.output == linear.output);
+                if !known && found.linears.len() < LINEARS_MAX {
                     found.linears.push(linear);
                 }
                 continue;
             }
             let Some(node) = search.graph.maker(value) else { continue };
-            check_window(search, node, value)?;
             match node.op {
                 // A shape depends on no number.
                 "Shape" => continue,
@@ -90,27 +93,6 @@ fn matrix<'a>(search: Search<'_, 'a>, value: &'a str) -> Option<Linear<'a>> {
     let linear = search.linear(value).ok()?;
     let [rows, columns] = search.graph.constant(linear.weight)?.shape[..] else { return None };
     (rows > 1 && columns > 1).then_some(linear)
-}
-
-/// Refuses positions that are compared with or shifted by a constant number of them.
-fn check_window<'a>(
-    search: Search<'_, 'a>,
-    node: &Node<'a>,
-    value: &'a str,
-) -> Result<(), ImportError> {
-    const OPS: [&str; 6] = ["Add", "Sub", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"];
-    if !OPS.contains(&node.op) {
-        return Ok(());
-    }
-    let counts = |input: &&str| {
-        let input = search.plain(input);
-        if search.graph.constant(input).is_some_and(|tensor| !tensor.is_single()) {
-            return false;
-        }
-        let numbers = search.graph.integers(input);
-        numbers.is_some_and(|numbers| matches!(numbers[..], [number] if number.unsigned_abs() > 1))
-    };
-    if node.inputs.iter().any(counts) { search.refuse(value, MASK) } else { Ok(()) }
 }
 
 /// How many rows a linear op has.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Attribute, Graph, Node};
-use super::llama::Refusal;
 use super::pattern::{Linear, Norm, Search, close, perm_is};
+use super::weight::{Refusal, Weight};
 use crate::import::ImportError;
 use crate::import::source::BLOCKS_MAX;
 
@@ -35,21 +35,10 @@ const MASK_OPS: [&str; 22] = [
     "Max",
 ];
 
-/// A constant, and whether its rows lie as columns.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weight<'a> {
-    pub(super) tensor: &'a str,
-    pub(super) transposed: bool,
-    /// First row and number of those that are meant; all where there is none.
-    pub(super) part: Option<(usize, usize)>,
-}
-
-impl<'a> Weight<'a> {
-    /// All of a constant, whose rows lie as rows.
-    pub(super) const fn rows_of(tensor: &'a str) -> Self {
-        Self { tensor, transposed: false, part: None }
-    }
-}
+/// Most values behind masks that are looked at, for all outputs together.
+const MASK_VALUES_MAX: usize = 1 << 18;
+/// Most blocks that are looked at, for all outputs together.
+const ALL_BLOCKS_MAX: usize = 4 * BLOCKS_MAX;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -64,9 +53,16 @@ pub(super) struct Encoder<'a> {
 /// the output of which most was recognised.
 pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, Refusal> {
     let mut best: Option<Refusal> = None;
+    let (mut left, mut blocks) = (MASK_VALUES_MAX, 0);
     for output in &graph.outputs {
-        let mut found =
-            Found { search: Search { graph }, blocks: Vec::new(), heads: None, epsilon: None };
+        let mut found = Found {
+            search: Search { graph },
+            blocks: Vec::new(),
+            heads: None,
+            epsilon: None,
+            masks: BTreeSet::new(),
+            left: &mut left,
+        };
         match found.encoder(output) {
             Ok(encoder) => return Ok(encoder),
             Err(error) if best.as_ref().is_none_or(|(blocks, _)| found.blocks.len() > *blocks) => {
@@ -74,17 +70,25 @@ pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, Refusal> {
             }
             Err(_) => {}
         }
+        blocks += found.blocks.len();
+        if blocks > ALL_BLOCKS_MAX {
+            break;
+        }
     }
     let none = || (0, ImportError::Source { reason: "the graph has no outputs".to_owned() });
     Err(best.unwrap_or_else(none))
 }
 
-struct Found<'g, 'a> {
+struct Found<'f, 'g, 'a> {
     search: Search<'g, 'a>,
     /// Last block first.
     blocks: Vec<Block<'a>>,
     heads: Option<u32>,
     epsilon: Option<f64>,
+    /// Values behind masks that were looked at.
+    masks: BTreeSet<&'a str>,
+    /// How many more may be, of all outputs.
+    left: &'f mut usize,
 }
 
 struct Block<'a> {
@@ -92,7 +96,7 @@ struct Block<'a> {
     norms: [(&'static str, Norm<'a>); 2],
 }
 
-impl<'g, 'a> Found<'g, 'a> {
+impl<'g, 'a> Found<'_, 'g, 'a> {
     fn encoder(&mut self, output: &'a str) -> Result<Encoder<'a>, ImportError> {
         let mut value = output;
         let first = loop {
@@ -209,7 +213,7 @@ impl<'g, 'a> Found<'g, 'a> {
     }
 
     /// The product of queries and keys behind the scores, and what they are multiplied with.
-    fn scores(&self, value: &'a str) -> Result<(&'g Node<'a>, f64), ImportError> {
+    fn scores(&mut self, value: &'a str) -> Result<(&'g Node<'a>, f64), ImportError> {
         let search = self.search;
         let sum = search.graph.maker(search.plain(value)).filter(|node| node.op == "Add");
         let scores = match sum.map(|sum| (sum.input(0), sum.input(1))) {
@@ -226,12 +230,16 @@ impl<'g, 'a> Found<'g, 'a> {
     }
 
     /// A mask may depend on which positions are there, not on where they stand.
-    fn check_mask(&self, mask: &'a str) -> Result<(), ImportError> {
-        let (mut open, mut seen) = (vec![mask], BTreeSet::new());
+    fn check_mask(&mut self, mask: &'a str) -> Result<(), ImportError> {
+        let mut open = vec![mask];
         while let Some(value) = open.pop() {
-            if !seen.insert(value) {
+            if !self.masks.insert(value) {
                 continue;
             }
+            let Some(left) = self.left.checked_sub(1) else {
+                return self.search.refuse(value, "masks made of fewer values");
+            };
+            *self.left = left;
             if let Some(node) = self.search.graph.maker(value) {
                 if !MASK_OPS.contains(&node.op) {
                     return self.search.refuse(value, "a mask of absent positions");
@@ -266,7 +274,7 @@ impl<'g, 'a> Found<'g, 'a> {
             return self.search.refuse(value, EXPECTED);
         }
         let cut = self.search.node(turn.input(0), "Reshape", EXPECTED)?;
-        let shape = self.last_two(self.search.plain(cut.input(1)));
+        let shape = self.last_two(self.search.indexes(cut.input(1)));
         let Some([heads, width]) = shape else {
             return self.search.refuse(turn.input(0), "heads of a constant number and width");
         };
@@ -284,7 +292,7 @@ impl<'g, 'a> Found<'g, 'a> {
             let node = graph.maker(shape).filter(|node| node.op == "Concat")?;
             let parts = node.inputs.len().checked_sub(2)?;
             let last = node.inputs[parts..].iter();
-            let number = |value: &&'a str| match graph.integers(self.search.rows(value)) {
+            let number = |value: &&'a str| match graph.integers(self.search.indexes(value)) {
                 Some(numbers) if numbers.len() == 1 => numbers.first().copied(),
                 _ => None,
             };
@@ -317,6 +325,7 @@ impl<'g, 'a> Found<'g, 'a> {
         let graph = self.search.graph;
         let mut value = gather.input(1);
         for _ in 0..BLOCKS_MAX {
+            value = self.search.indexes(value);
             if graph.inputs.contains(&value) {
                 return Ok(if value.contains("type") { "token_type" } else { "word" });
             }
@@ -331,16 +340,14 @@ impl<'g, 'a> Found<'g, 'a> {
             }
             let Some(node) = graph.maker(value) else { break };
             let starts_at_0 = || {
-                let starts = graph.integers(self.search.plain(node.input(1)));
+                let starts = graph.integers(self.search.indexes(node.input(1)));
                 starts.is_some_and(|starts| starts.iter().all(|start| *start == 0))
             };
             match node.op {
-                "Identity" | "Cast" | "Expand" | "Reshape" | "Unsqueeze" | "Squeeze" => {
-                    value = node.input(0);
-                }
+                "Expand" => value = node.input(0),
                 "Slice" if starts_at_0() => value = node.input(0),
                 "Range" => {
-                    let number = |index| graph.scalar(self.search.plain(node.input(index)));
+                    let number = |index| graph.scalar(self.search.indexes(node.input(index)));
                     if (number(0), number(2)) == (Some(0.0), Some(1.0)) {
                         return Ok("position");
                     }

@@ -1,6 +1,6 @@
 //! Pieces of decoders: streams, RMS norms, gated SiLU, heads of their attention.
 
-use super::graph::{Attribute, Node, decimal};
+use super::graph::{Attribute, Node, RUNTIME, decimal};
 use super::pattern::Search;
 use crate::import::ImportError;
 
@@ -29,6 +29,13 @@ impl<'g, 'a> Search<'g, 'a> {
             Some(node) if node.op == "Add" => self.sum(node),
             Some(node) if is_skip(node) && node.outputs.get(3) == Some(&value) => self.sum(node),
             _ => Stream::Value(value),
+        }
+    }
+
+    /// A value to name where a stream is not what it should be.
+    pub(super) const fn value_of(&self, stream: Stream<'a>) -> &'a str {
+        match stream {
+            Stream::Value(value) | Stream::Sum(value, _) => value,
         }
     }
 
@@ -137,5 +144,7 @@ impl<'g, 'a> Search<'g, 'a> {
 
 /// Whether a node is ONNX Runtime's norm of a sum, without a bias in it.
 fn is_skip(node: &Node<'_>) -> bool {
-    node.op == "SkipSimplifiedLayerNormalization" && node.input(3).is_empty()
+    node.op == "SkipSimplifiedLayerNormalization"
+        && node.domain == RUNTIME
+        && node.input(3).is_empty()
 }

@@ -5,40 +5,48 @@
 //! values is run on made-up numbers, and what comes out is compared. An op that is not known is
 //! refused by name.
 //!
-//! Bounds: all runs of an import share one number of steps; values come in the order of a search
-//! without recursion, and a value that needs itself is refused.
+//! Bounds: all runs of an import share one number of steps, charged before they are taken; what a
+//! run keeps is limited; values come in the order of a search without recursion, and a value that
+//! needs itself is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::fused;
+use super::attention::MASK;
 use super::graph::Node;
-use super::ops::{self, Inputs};
 use super::pattern::Search;
 use super::value::Value;
+use super::window::{Origin, is_hidden, is_other_mask, origin};
+use super::{fused, ops};
 use crate::import::ImportError;
 
-/// Steps of all runs: a model of two thousand million weights takes a tenth.
-const STEPS_MAX: usize = 1 << 30;
+/// Steps of all runs: thirty blocks 576 wide take a seventh.
+const STEPS_MAX: usize = 1 << 28;
 /// Steps of a look at one value.
-const LOOK: usize = 128;
+const LOOK: usize = 256;
+/// Most elements that a run keeps, and most of constants that are kept for other runs.
+const HELD_MAX: usize = 1 << 24;
 /// What stands where an op cannot be computed.
 const EXPECTED: &str = "an op of masks, rotations and attentions whose value can be computed";
+const HELD: &str = "an attention whose run keeps fewer numbers";
 
-/// Values that are given.
-pub(super) type Given<'a> = BTreeMap<&'a str, Rc<Value>>;
+/// Values that are given, and what they depend on.
+pub(super) type Given<'a> = BTreeMap<&'a str, (Rc<Value>, Origin)>;
 
 /// Runs pieces of a graph.
 pub(super) struct Machine<'g, 'a> {
     pub(super) search: Search<'g, 'a>,
     steps: usize,
-    /// Constants that a value was computed from.
+    /// All inputs of nodes that were run: the constants among them tell what the model is.
     pub(super) read: BTreeSet<&'a str>,
+    /// Constants that were decoded, and their elements.
+    constants: BTreeMap<&'a str, Rc<Value>>,
+    held: usize,
 }
 
 impl<'g, 'a> Machine<'g, 'a> {
     pub(super) const fn new(search: Search<'g, 'a>) -> Self {
-        Self { search, steps: 0, read: BTreeSet::new() }
+        Self { search, steps: 0, read: BTreeSet::new(), constants: BTreeMap::new(), held: 0 }
     }
 
     /// The value of `wanted` where those of `given` are as they are given.
@@ -48,6 +56,7 @@ impl<'g, 'a> Machine<'g, 'a> {
         wanted: &'a str,
     ) -> Result<Rc<Value>, ImportError> {
         let (mut known, mut begun, mut open) = (Given::new(), BTreeSet::new(), vec![wanted]);
+        let mut held = 0_usize;
         while let Some(name) = open.last().copied() {
             self.look(name)?;
             if known.contains_key(name) {
@@ -55,30 +64,39 @@ impl<'g, 'a> Machine<'g, 'a> {
                 continue;
             }
             if let Some(value) = given.get(name) {
-                known.insert(name, Rc::clone(value));
+                known.insert(name, value.clone());
                 continue;
             }
-            if let Some(value) = self.constant(name) {
-                self.spend(value.data.len(), name)?;
-                known.insert(name, Rc::new(value));
+            if let Some(value) = self.constant(name)? {
+                known.insert(name, (value, Origin::Constant));
                 continue;
             }
             let Some(node) = self.search.graph.maker(name) else {
                 return self.search.refuse(name, "an input whose meaning its name tells");
             };
+            let Some(count) = fused::inputs(node).or_else(|| ops::inputs(node)) else {
+                return self.search.refuse(name, EXPECTED);
+            };
             let missing = |input: &&&str| !input.is_empty() && !known.contains_key(**input);
-            let needed = node.inputs.iter().take(fused::inputs(node));
+            let needed = node.inputs.iter().take(count);
             let missing: Vec<&str> = needed.filter(missing).copied().collect();
             if missing.is_empty() {
-                let value = self.apply(node, name, &known)?;
-                known.insert(name, Rc::new(value));
+                let (value, origin) = self.apply(node, name, &known, count)?;
+                held = held.saturating_add(value.data.len());
+                if held > HELD_MAX {
+                    return self.search.refuse(name, HELD);
+                }
+                known.insert(name, (Rc::new(value), origin));
             } else if begun.insert(name) {
                 open.extend(missing);
             } else {
                 return self.search.refuse(name, "a value that does not need itself");
             }
         }
-        known.remove(wanted).map_or_else(|| self.search.refuse(wanted, EXPECTED), Ok)
+        match known.remove(wanted) {
+            Some((value, _)) => Ok(value),
+            None => self.search.refuse(wanted, EXPECTED),
+        }
     }
 
     /// Counts a look at a value.
@@ -86,7 +104,8 @@ impl<'g, 'a> Machine<'g, 'a> {
         self.spend(LOOK, name)
     }
 
-    fn spend(&mut self, steps: usize, name: &str) -> Result<(), ImportError> {
+    /// Counts steps that are about to be taken.
+    pub(super) fn spend(&mut self, steps: usize, name: &str) -> Result<(), ImportError> {
         self.steps = self.steps.saturating_add(steps);
         if self.steps > STEPS_MAX {
             return self.search.refuse(name, "a graph of attentions that take fewer steps");
@@ -94,7 +113,25 @@ impl<'g, 'a> Machine<'g, 'a> {
         Ok(())
     }
 
-    fn constant(&self, name: &'a str) -> Option<Value> {
+    fn constant(&mut self, name: &'a str) -> Result<Option<Rc<Value>>, ImportError> {
+        if let Some(value) = self.constants.get(name) {
+            return Ok(Some(Rc::clone(value)));
+        }
+        let Some(value) = self.decoded(name) else { return Ok(None) };
+        self.spend(value.data.len().saturating_mul(4), name)?;
+        if is_other_mask(&value) {
+            return self.search.refuse(name, MASK);
+        }
+        self.held = self.held.saturating_add(value.data.len());
+        if self.held > HELD_MAX {
+            return self.search.refuse(name, HELD);
+        }
+        let value = Rc::new(value);
+        self.constants.insert(name, Rc::clone(&value));
+        Ok(Some(value))
+    }
+
+    fn decoded(&self, name: &'a str) -> Option<Value> {
         let graph = self.search.graph;
         if let Some(tensor) = graph.constant(name) {
             return Value::of(tensor);
@@ -104,38 +141,39 @@ impl<'g, 'a> Machine<'g, 'a> {
             // `value_int` is a number, `value_ints` a list.
             let list = graph.maker(name).is_some_and(|node| node.attribute("value_ints").is_some());
             let shape = if list { vec![data.len()] } else { Vec::new() };
-            return Some(Value::whole(&shape, data));
+            return Some(Value::of_whole(&shape, data));
         }
         graph.scalar(name).map(|number| Value::new(&[], vec![number]))
     }
 
+    /// The value of a node from its first `count` inputs.
     fn apply(
         &mut self,
         node: &'g Node<'a>,
         name: &'a str,
         known: &Given<'a>,
-    ) -> Result<Value, ImportError> {
-        let input = |input: &&str| known.get(input).cloned();
-        let inputs: Vec<Option<Rc<Value>>> = node.inputs.iter().map(input).collect();
+        count: usize,
+    ) -> Result<(Value, Origin), ImportError> {
+        let used = || node.inputs.iter().take(count).map(|input| known.get(input));
+        let inputs: Vec<Option<Rc<Value>>> =
+            used().map(|known| known.map(|(value, _)| Rc::clone(value))).collect();
+        let none = Origin::Constant;
+        let origins: Vec<Origin> =
+            used().map(|known| known.map_or(none, |known| known.1)).collect();
+        if is_hidden(node, &inputs, &origins) {
+            return self.search.refuse(name, MASK);
+        }
         let output = node.outputs.iter().position(|output| *output == name).unwrap_or(0);
-        let value = match node.domain {
-            "" | "ai.onnx" => ops::value(node, &inputs, output),
-            _ => fused::value(self.search.graph, node, &inputs, output),
+        let taken: usize = inputs.iter().flatten().map(|input| input.data.len()).sum();
+        let work = fused::work(node, &inputs).unwrap_or_else(|| ops::work(node, &inputs));
+        self.spend(taken.saturating_add(work), name)?;
+        let value = match fused::inputs(node) {
+            Some(_) => fused::value(self.search.graph, node, &inputs, output),
+            None => ops::value(node, &inputs, output),
         };
         let Some(value) = value else { return self.search.refuse(name, EXPECTED) };
-        self.read.extend(&node.inputs);
-        self.spend(cost(node, &inputs, &value), name)?;
-        Ok(value)
+        self.spend(value.data.len(), name)?;
+        self.read.extend(node.inputs.iter().filter(|input| !input.is_empty()));
+        Ok((value, origin(node, &origins)))
     }
-}
-
-/// Steps of an op that gave `value`.
-fn cost(node: &Node<'_>, inputs: &Inputs, value: &Value) -> usize {
-    let first = inputs.first().and_then(Option::as_deref);
-    let depth = match node.op {
-        "MatMul" => first.and_then(|x| x.shape.last().copied()).unwrap_or(1),
-        _ => 1,
-    };
-    let taken: usize = inputs.iter().flatten().map(|input| input.data.len()).sum();
-    value.data.len().saturating_mul(depth.max(1)).saturating_add(taken)
 }

@@ -3,24 +3,30 @@
 //! Caches of earlier positions are taken as empty, and how long they are is not read: a run here
 //! starts at position 0.
 
-use super::graph::{Attribute, Graph, Node, Tensor};
+use super::graph::{Attribute, Graph, Node, RUNTIME, Tensor};
 use super::ops::{Inputs, softmax};
 use super::value::{Value, elements};
-
-/// The domain.
-const DOMAIN: &str = "com.microsoft";
 
 /// What an attention has besides switches that must be off.
 const ATTRIBUTES: [&str; 6] =
     ["num_heads", "kv_num_heads", "scale", "do_rotary", "local_window_size", "softcap"];
 
-/// How many of a node's inputs its value is computed from; tables of rotations are read row by row.
-pub(super) fn inputs(node: &Node<'_>) -> usize {
+/// How many of a fused op's inputs its value is computed from; tables of rotations are read row by
+/// row.
+pub(super) fn inputs(node: &Node<'_>) -> Option<usize> {
     match (node.domain, node.op) {
-        (DOMAIN, "RotaryEmbedding") => 2,
-        (DOMAIN, "GroupQueryAttention") => 3,
-        _ => usize::MAX,
+        (RUNTIME, "RotaryEmbedding") => Some(2),
+        (RUNTIME, "GroupQueryAttention") => Some(3),
+        _ => None,
     }
+}
+
+/// Steps of a fused op besides those for what it reads and gives.
+pub(super) fn work(node: &Node<'_>, inputs: &Inputs) -> Option<usize> {
+    self::inputs(node)?;
+    let first = inputs.first()?.as_deref()?;
+    let positions = first.shape.iter().rev().nth(1).copied().unwrap_or(1);
+    Some(first.data.len().saturating_mul(positions.saturating_add(1)).saturating_mul(4))
 }
 
 /// The value of a node's output.
@@ -32,8 +38,8 @@ pub(super) fn value(
 ) -> Option<Value> {
     let input = |index: usize| inputs.get(index)?.as_deref();
     match (node.domain, node.op, output) {
-        (DOMAIN, "RotaryEmbedding", 0) => rotated(graph, node, input(0)?, input(1)?),
-        (DOMAIN, "GroupQueryAttention", 0) => attention(graph, node, inputs),
+        (RUNTIME, "RotaryEmbedding", 0) => rotated(graph, node, input(0)?, input(1)?),
+        (RUNTIME, "GroupQueryAttention", 0) => attention(graph, node, inputs),
         _ => None,
     }
 }
@@ -161,12 +167,18 @@ fn attention(graph: &Graph<'_>, node: &Node<'_>, inputs: &Inputs) -> Option<Valu
         && float(node, "softcap", 0.0) == Some(0.0)
         && node.has_only(&[&zeros[..], &ATTRIBUTES].concat())
         && (9..node.inputs.len()).all(|index| node.input(index).is_empty());
-    if !plain {
+    // What comes before all words is nothing, or a cache that starts empty.
+    let past =
+        |index: usize| node.input(index).is_empty() || graph.inputs.contains(&node.input(index));
+    if !plain || !past(3) || !past(4) {
         return None;
     }
     let whole = |name: &str| usize::try_from(number(node, name, 0)?).ok().filter(|n| *n > 0);
     let (count, key_count) = (whole("num_heads")?, whole("kv_num_heads")?);
     let [mut queries, mut keys, values] = operands(inputs, count, key_count)?;
+    if !count.is_multiple_of(key_count) || values.width != queries.width {
+        return None;
+    }
     if number(node, "do_rotary", 0)? == 1 {
         let tables = (graph.constant(node.input(7))?, graph.constant(node.input(8))?);
         let places: Vec<usize> = (0..queries.positions).collect();

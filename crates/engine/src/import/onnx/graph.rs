@@ -3,7 +3,7 @@
 //! Bounds: nodes, constants, names and lists are limited; tensors stay where they lie in the file.
 //! Data in other files is refused, whatever path it names: nothing but the given file is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::wire::{Field, broken, fields, push};
 use crate::import::ImportError;
@@ -15,12 +15,21 @@ const NODES_MAX: usize = 1 << 16;
 const NAMES_MAX: usize = 1 << 10;
 /// Most attributes of a node.
 const ATTRIBUTES_MAX: usize = 64;
+/// Most attributes of all nodes.
+const ALL_ATTRIBUTES_MAX: usize = 1 << 18;
 /// Most numbers of a list in a node, or dimensions of a tensor.
 const NUMBERS_MAX: usize = 64;
 /// Most whole numbers of a constant.
 const INTEGERS_MAX: usize = 1 << 20;
 /// Opsets whose ops mean what is read here.
 const OPSETS: std::ops::RangeInclusive<i64> = 13..=21;
+
+/// ONNX Runtime's own ops.
+pub(super) const RUNTIME: &str = "com.microsoft";
+/// Those of them that are read here. Others may have the name of an op of ONNX that does not do
+/// the same.
+const RUNTIME_OPS: [&str; 3] =
+    ["GroupQueryAttention", "RotaryEmbedding", "SkipSimplifiedLayerNormalization"];
 
 /// A tensor, where it lies in the file.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +56,10 @@ pub(super) enum Attribute<'a> {
 /// A node.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node<'a> {
+    /// The op; none where the domain has it and it is not read here.
     pub(super) op: &'a str,
+    /// The op in the file's writing.
+    pub(super) title: &'a str,
     pub(super) name: &'a str,
     pub(super) domain: &'a str,
     pub(super) inputs: Vec<&'a str>,
@@ -86,6 +98,7 @@ impl<'a> Graph<'a> {
         fields(bytes, &mut |number, field| {
             match number {
                 7 => graph = Some(field.bytes()?),
+                25 => return Err(broken("ops that the file itself defines are not read")),
                 8 => {
                     let (mut domain, mut version) = ("", 0);
                     fields(field.bytes()?, &mut |number, field| {
@@ -113,10 +126,17 @@ impl<'a> Graph<'a> {
     }
 
     fn read_graph(bytes: &'a [u8]) -> Result<Self, ImportError> {
-        let mut graph = Self::default();
+        let (mut graph, mut attributes) = (Self::default(), 0_usize);
         fields(bytes, &mut |number, field| {
             match number {
-                1 => push(&mut graph.nodes, node(field.bytes()?)?, NODES_MAX, "nodes")?,
+                1 => {
+                    let node = node(field.bytes()?)?;
+                    attributes = attributes.saturating_add(node.attributes.len());
+                    if attributes > ALL_ATTRIBUTES_MAX {
+                        return Err(broken(format!("more than {ALL_ATTRIBUTES_MAX} attributes")));
+                    }
+                    push(&mut graph.nodes, node, NODES_MAX, "nodes")?;
+                }
                 5 => {
                     let (name, tensor) = tensor(field.bytes()?)?;
                     if graph.tensors.len() >= NODES_MAX {
@@ -136,6 +156,8 @@ impl<'a> Graph<'a> {
         // Older files list constants among the inputs too.
         let tensors = &graph.tensors;
         graph.inputs.retain(|input| !tensors.contains_key(input));
+        let mut seen = BTreeSet::new();
+        graph.outputs.retain(|output| seen.insert(*output));
         for (index, node) in graph.nodes.iter().enumerate() {
             for output in node.outputs.iter().filter(|output| !output.is_empty()) {
                 if graph.makers.insert(output, index).is_some() {
@@ -203,6 +225,16 @@ impl Tensor<'_> {
         self.shape.iter().all(|size| *size == 1)
     }
 
+    /// The type of floats that lie in as many bytes as the shape needs, or what lies there instead.
+    pub(super) fn floats(&self) -> Result<Element, String> {
+        let element = self.element().ok_or_else(|| format!("of ONNX type {}", self.kind))?;
+        let count = self.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size));
+        match count.and_then(|count| element.bytes(count)) {
+            Some(bytes) if bytes == self.data.len() => Ok(element),
+            _ => Err(format!("{element:?} {:?} in {} bytes", self.shape, self.data.len())),
+        }
+    }
+
     /// All elements of a tensor of whole numbers or truths.
     pub(super) fn integers(&self) -> Option<Vec<i64>> {
         let mut values = Vec::new();
@@ -265,7 +297,7 @@ fn node(bytes: &[u8]) -> Result<Node<'_>, ImportError> {
             1 => push(&mut node.inputs, field.text()?, NAMES_MAX, "inputs of a node")?,
             2 => push(&mut node.outputs, field.text()?, NAMES_MAX, "outputs of a node")?,
             3 => node.name = field.text()?,
-            4 => node.op = field.text()?,
+            4 => node.title = field.text()?,
             5 => {
                 let attribute = attribute(field.bytes()?)?;
                 push(&mut node.attributes, attribute, ATTRIBUTES_MAX, "attributes of a node")?;
@@ -275,6 +307,15 @@ fn node(bytes: &[u8]) -> Result<Node<'_>, ImportError> {
         }
         Ok(())
     })?;
+    node.op = match node.domain {
+        "" | "ai.onnx" => node.title,
+        RUNTIME if RUNTIME_OPS.contains(&node.title) => node.title,
+        RUNTIME => "",
+        other => {
+            let (op, name) = (node.title, node.name);
+            return Err(broken(format!("{op} ({name}) is an op of {other}, which is not read")));
+        }
+    };
     Ok(node)
 }
 

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attention::{Attention, Part};
-use super::bert::Weight;
 use super::decoder::{Rms, Stream};
 use super::evaluate::Machine;
 use super::graph::{Attribute, Graph};
 use super::pattern::{Linear, Search, close};
 use super::trial::Kind;
+use super::weight::{Refusal, Weight, floats};
 use crate::import::ImportError;
 use crate::import::source::BLOCKS_MAX;
 
 /// The largest number that may end a slice that takes all: exporters write several.
 const ALL: i64 = 1 << 31;
+
+/// Steps of the search for a block. Many outputs may end in the same ones.
+const BLOCK: usize = 1 << 15;
 
 /// What was found.
 #[derive(Debug)]
@@ -25,9 +28,6 @@ pub(super) struct Decoder<'a> {
     /// Constants besides the weights that tell what the model is.
     pub(super) read: BTreeSet<&'a str>,
 }
-
-/// A refusal, and how many pieces were recognised before it.
-pub(super) type Refusal = (usize, ImportError);
 
 /// Finds the decoder behind one of the graph's outputs. Where none is one, the refusal is that of
 /// the output of which most was recognised.
@@ -54,6 +54,11 @@ pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Decoder<'a>, Refusal> {
     }
     let none = || (0, ImportError::Source { reason: "the graph has no outputs".to_owned() });
     Err(best.unwrap_or_else(none))
+}
+
+/// Whether an input of this name holds words.
+fn is_words(name: &str) -> bool {
+    name.contains("ids") && !name.contains("position") && !name.contains("type")
 }
 
 struct Walk<'w, 'g, 'a> {
@@ -92,6 +97,7 @@ impl<'a> Walk<'_, '_, 'a> {
             stream = self.block(stream)?;
             self.pieces += 1;
         };
+        self.check_floats(&[table, head.weight, last.gamma])?;
         let kind = self.kind(output, table)?;
         let mut read = std::mem::take(&mut self.machine.read);
         read.insert(head.weight);
@@ -121,7 +127,8 @@ impl<'a> Walk<'_, '_, 'a> {
         let mut value = self.search.rows(value);
         for _ in 0..4 {
             let Some(node) = self.search.graph.maker(value) else { break };
-            let numbers = |index| self.search.graph.integers(self.search.plain(node.input(index)));
+            let numbers =
+                |index| self.search.graph.integers(self.search.indexes(node.input(index)));
             let every = |index, judge: fn(i64) -> bool| {
                 numbers(index).is_some_and(|numbers| numbers.into_iter().all(judge))
             };
@@ -150,8 +157,9 @@ impl<'a> Walk<'_, '_, 'a> {
     fn embedding(&mut self, stream: Stream<'a>) -> Option<&'a str> {
         let Stream::Value(value) = stream else { return None };
         let node = self.search.graph.maker(value).filter(|node| node.op == "Gather")?;
-        let (table, words) = (self.search.plain(node.input(0)), self.search.plain(node.input(1)));
+        let (table, words) = (self.search.plain(node.input(0)), self.search.indexes(node.input(1)));
         let named = self.search.graph.inputs.contains(&words)
+            && is_words(words)
             && matches!(node.attribute("axis"), None | Some(Attribute::Integer(0)));
         let found = named && self.search.graph.constant(table)?.shape.len() == 2;
         self.rows.push(value);
@@ -177,6 +185,7 @@ impl<'a> Walk<'_, '_, 'a> {
     /// The block that ends in a stream, and the stream that it reads.
     fn block(&mut self, stream: Stream<'a>) -> Result<Stream<'a>, ImportError> {
         const READ: &str = "the norm of the stream that the block adds to";
+        self.machine.spend(BLOCK, self.search.value_of(stream))?;
         let (down, middle) = self.residual(stream)?;
         let (gate, up) = self.search.gated(down.input)?;
         let (gate, up) = (self.search.linear(gate)?, self.search.linear(up)?);
@@ -203,14 +212,25 @@ impl<'a> Walk<'_, '_, 'a> {
         Ok(input)
     }
 
+    /// Holds all weights against their shapes: no number of rows is believed before.
+    fn check_floats(&self, besides: &[&'a str]) -> Result<(), ImportError> {
+        let mut names = besides.to_vec();
+        for block in &self.blocks {
+            let parts = block.attention.parts.iter().map(|part| part.linear);
+            let linears = parts.chain(block.linears.iter().map(|(_, linear)| *linear));
+            names.extend(linears.flat_map(|linear| linear.bias.into_iter().chain([linear.weight])));
+            names.extend(block.norms.iter().map(|(_, norm)| norm.gamma));
+        }
+        names.into_iter().try_for_each(|name| floats(self.search.graph, name).map(|_| ()))
+    }
+
     /// What all attentions are.
     fn kind(&mut self, output: &'a str, table: &'a str) -> Result<Kind, ImportError> {
         let shape = self.search.graph.constant(table).map_or(&[][..], |tensor| &tensor.shape);
         let width = shape.get(1).copied().unwrap_or(0);
-        let rows: Vec<(&str, usize)> = self.rows.iter().map(|name| (*name, width)).collect();
         let mut kind = None;
         for block in &self.blocks {
-            let found = block.attention.check(self.machine, &rows)?;
+            let found = block.attention.check(self.machine, &self.rows, width)?;
             if *kind.get_or_insert(found) != found {
                 return self.search.refuse(output, "one kind of attention in all blocks");
             }

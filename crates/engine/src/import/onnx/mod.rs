@@ -20,6 +20,8 @@ mod ops;
 mod pattern;
 mod trial;
 mod value;
+mod weight;
+mod window;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +29,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::gguf::Stored;
 use super::names::RowOrder;
 use super::{Architecture, ImportError};
-use bert::{Encoder, Weight};
+use bert::Encoder;
 use graph::{Graph, Tensor};
 use llama::Decoder;
+use weight::{Weight, stored};
 
 /// An open file whose graph is a known architecture.
 #[derive(Debug)]
@@ -122,43 +125,4 @@ fn find<'a>(graph: &Graph<'a>) -> Result<Found<'a>, ImportError> {
             Err(if is_decoder { error } else { refusal })
         }
     }
-}
-
-fn stored<'a>(
-    graph: &Graph<'a>,
-    weight: &Weight<'_>,
-) -> Result<(Stored<'a>, RowOrder), ImportError> {
-    let name = weight.tensor;
-    let missing = || ImportError::MissingTensor { name: name.to_owned() };
-    let tensor = graph.constant(name).ok_or_else(missing)?;
-    let mut shape = tensor.shape.clone();
-    let refused = |found: String| ImportError::Tensor {
-        name: name.to_owned(),
-        found,
-        expected: "F32, F16 or BF16, in as many bytes as its shape needs".to_owned(),
-    };
-    let kind = || refused(format!("of ONNX type {}", tensor.kind));
-    let element = tensor.element().ok_or_else(kind)?;
-    let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size));
-    let bytes = count.and_then(|count| element.bytes(count));
-    if bytes != Some(tensor.data.len()) {
-        return Err(refused(format!("{element:?} {shape:?} in {} bytes", tensor.data.len())));
-    }
-    if weight.transposed {
-        shape.reverse();
-    }
-    let of = shape.first().copied().unwrap_or(0);
-    let (first, count) = weight.part.unwrap_or((0, of));
-    let within = || refused(format!("{shape:?}, less than {first} and {count} rows"));
-    let last = first.checked_add(count).filter(|last| *last <= of).ok_or_else(within)?;
-    let (mut data, mut order) = (tensor.data, RowOrder::Columns { first, of });
-    if !weight.transposed {
-        let row = data.len().checked_div(of).unwrap_or(0);
-        data = data.get(first * row..last * row).unwrap_or_default();
-        order = RowOrder::Plain;
-    }
-    if let Some(rows) = shape.first_mut() {
-        *rows = count;
-    }
-    Ok((Stored { shape, element, data }, order))
 }

@@ -14,6 +14,32 @@ const PRODUCTS_MAX: usize = 1 << 26;
 /// The inputs of a node; none for those that are left out.
 pub(super) type Inputs = [Option<Rc<Value>>];
 
+/// How many inputs an op reads; none where it is not known.
+pub(super) fn inputs(node: &Node<'_>) -> Option<usize> {
+    Some(match node.op {
+        "Identity" | "Cast" | "Shape" | "Flatten" | "Transpose" | "ConstantOfShape" | "Not"
+        | "IsNaN" | "Neg" | "Sqrt" | "Cos" | "Sin" | "Softmax" => 1,
+        "Reshape" | "Unsqueeze" | "Squeeze" | "Expand" | "Gather" | "GatherND" | "CumSum"
+        | "Trilu" | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Equal" | "LessOrEqual"
+        | "Greater" | "And" | "MatMul" => 2,
+        "ScatterND" | "Range" | "Where" => 3,
+        "Slice" => 5,
+        "Concat" => usize::MAX,
+        _ => return None,
+    })
+}
+
+/// Steps of an op besides those for what it reads and gives.
+pub(super) fn work(node: &Node<'_>, inputs: &Inputs) -> usize {
+    let of = |index: usize| inputs.get(index).and_then(Option::as_deref);
+    let count = of(0).map_or(0, |x| x.data.len());
+    match (node.op, of(0), of(1)) {
+        ("MatMul", Some(a), Some(b)) => products(a, b).map_or(0, |(_, count)| count),
+        ("Pow" | "Sqrt" | "Cos" | "Sin" | "Softmax", ..) => count.saturating_mul(16),
+        _ => 0,
+    }
+}
+
 /// An op on its inputs.
 struct Call<'c, 'a> {
     node: &'c Node<'a>,
@@ -45,6 +71,9 @@ impl Call<'_, '_> {
             Some(Attribute::Integers(axes)) => axes.clone(),
             _ => self.input(index)?.integers(),
         };
+        if axes.len() > AXES_MAX {
+            return None;
+        }
         axes.into_iter().map(|at| axis(at, rank)).collect()
     }
 
@@ -93,7 +122,7 @@ impl Call<'_, '_> {
                 Some(if value.whole { value.map(f64::trunc) } else { value })
             }
             "Pow" => both(&f64::powf),
-            "Max" if self.inputs.len() == 2 => both(&f64::max),
+            "Max" if self.node.inputs.len() == 2 => both(&f64::max),
             "Equal" => judged(&|a, b| a == b),
             "LessOrEqual" => judged(&|a, b| a <= b),
             "Greater" => judged(&|a, b| a > b),
@@ -124,7 +153,7 @@ impl Call<'_, '_> {
         let place = |at: i64| (if at < 0 { at + rank } else { at }).clamp(0, rank) as usize;
         let (start, end) = (place(self.number("start", 0)?), place(self.number("end", rank)?));
         let sizes: Vec<f64> = x.shape.get(start..end)?.iter().map(|size| *size as f64).collect();
-        Some(Value::whole(&[sizes.len()], sizes))
+        Some(Value::of_whole(&[sizes.len()], sizes))
     }
 
     fn reshape(&self, x: &Value) -> Option<Value> {
@@ -212,9 +241,14 @@ impl Call<'_, '_> {
             None => (0..starts.len() as i64).collect(),
         };
         let every = self.input(4).map_or_else(|| vec![1; starts.len()], Value::integers);
-        let (mut shape, mut steps, mut first) = (x.shape.clone(), strides(&x.shape), 0);
+        let (mut shape, mut steps, mut first) = (x.shape.clone(), strides(&x.shape), 0_usize);
+        let mut cut = vec![false; shape.len()];
         for (index, at) in axes.into_iter().enumerate() {
             let at = axis(at, shape.len())?;
+            // An axis that is named twice would be cut twice.
+            if std::mem::replace(&mut cut[at], true) {
+                return None;
+            }
             let size = i64::try_from(x.shape[at]).ok()?;
             let place =
                 |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size);
@@ -242,9 +276,13 @@ impl Call<'_, '_> {
         shape.extend(&indexes.shape);
         shape.extend(&x.shape[at + 1..]);
         let mut data = Vec::with_capacity(elements(&shape)?);
+        let indexes = indexes.integers().into_iter().map(|index| axis(index, size));
+        let indexes = indexes.collect::<Option<Vec<_>>>()?;
+        if elements(&shape) == Some(0) {
+            return Some(Value { shape, data, whole: x.whole });
+        }
         for row in 0..before {
-            for index in indexes.integers() {
-                let index = axis(index, size)?;
+            for index in &indexes {
                 data.extend_from_slice(x.data.get((row * size + index) * after..)?.get(..after)?);
             }
         }
@@ -253,14 +291,14 @@ impl Call<'_, '_> {
 
     /// The start of the rows that each row of indexes names, and how long they are.
     fn places(x: &Value, indexes: &Value) -> Option<(Vec<usize>, usize)> {
-        let (depth, own) = (*indexes.shape.last()?, strides(&x.shape));
+        let (depth, own) = (*indexes.shape.last().filter(|depth| **depth > 0)?, strides(&x.shape));
         let length = elements(x.shape.get(depth..)?)?;
         let place = |row: &[i64]| {
             let places = row.iter().enumerate();
             places.map(|(at, index)| Some(axis(*index, x.shape[at])? * own[at])).sum()
         };
         let numbers = indexes.integers();
-        Some((numbers.chunks_exact(depth.max(1)).map(place).collect::<Option<_>>()?, length))
+        Some((numbers.chunks_exact(depth).map(place).collect::<Option<_>>()?, length))
     }
 
     fn gather_nd(&self, x: &Value) -> Option<Value> {
@@ -381,8 +419,8 @@ pub(super) fn softmax(row: &mut [f64]) {
     row.iter_mut().for_each(|value| *value /= total);
 }
 
-/// The product of matrices, for each pair of them.
-fn product(a: &Value, b: &Value) -> Option<Value> {
+/// The shape of a product of matrices, for each pair of them, and how many products it takes.
+fn products(a: &Value, b: &Value) -> Option<(Vec<usize>, usize)> {
     let ([outer_a @ .., rows, depth], [outer_b @ .., depth_b, columns]) =
         (&a.shape[..], &b.shape[..])
     else {
@@ -390,13 +428,23 @@ fn product(a: &Value, b: &Value) -> Option<Value> {
     };
     let outer = common(outer_a, outer_b)?;
     let shape = [&outer[..], &[*rows, *columns]].concat();
-    let count = elements(&shape)?;
-    if depth != depth_b || count.checked_mul(*depth)? > PRODUCTS_MAX {
+    let count = elements(&shape)?.checked_mul(*depth)?;
+    (depth == depth_b && count <= PRODUCTS_MAX).then_some((shape, count))
+}
+
+fn product(a: &Value, b: &Value) -> Option<Value> {
+    let (shape, products) = products(a, b)?;
+    let ([outer @ .., rows, columns], Some(depth)) = (&shape[..], a.shape.last()) else {
         return None;
+    };
+    // Nothing to sum up, or nothing to sum it into.
+    if products == 0 {
+        let data = vec![0.0; elements(&shape)?];
+        return Some(Value { shape, data, whole: a.whole && b.whole });
     }
-    let a = a.spread(&[&outer[..], &[*rows, *depth]].concat())?;
-    let b = b.spread(&[&outer[..], &[*depth, *columns]].concat())?;
-    let mut data = vec![0.0; count];
+    let a = a.spread(&[outer, &[*rows, *depth]].concat())?;
+    let b = b.spread(&[outer, &[*depth, *columns]].concat())?;
+    let mut data = vec![0.0; elements(&shape)?];
     for (at, sum) in data.iter_mut().enumerate() {
         let (matrix, row, column) = (at / columns / rows, at / columns % rows, at % columns);
         let left = a.data.get((matrix * rows + row) * depth..)?.get(..*depth)?;

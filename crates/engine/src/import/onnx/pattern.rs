@@ -7,7 +7,10 @@ use super::graph::{Attribute, Graph, Node, decimal};
 use crate::import::ImportError;
 
 /// Most ops without effect that follow each other.
-const PASSED_MAX: usize = 64;
+const PASSED_MAX: usize = 16;
+/// Types of numbers: floats, and the whole ones of indexes and shapes.
+const FLOATS: [i64; 4] = [1, 10, 11, 16];
+const WHOLE: [i64; 2] = [6, 7];
 /// Most factors or terms of a product or sum.
 const PARTS_MAX: usize = 16;
 /// By what share a constant may differ from what it stands for: 32-bit floats.
@@ -49,11 +52,17 @@ pub(super) fn close(value: f64, expected: f64) -> bool {
     (value - expected).abs() <= expected.abs() * TOLERANCE
 }
 
+/// Whether a node casts to one of these types.
+fn is_cast(node: &Node<'_>, types: &[i64]) -> bool {
+    let to = node.attribute("to").filter(|_| node.op == "Cast");
+    matches!(to, Some(Attribute::Integer(to)) if types.contains(to))
+}
+
 impl<'g, 'a> Search<'g, 'a> {
     /// The refusal of whatever makes `value`.
     pub(super) fn refuse<T>(&self, value: &str, expected: &'static str) -> Result<T, ImportError> {
         let (op, node) = match self.graph.maker(value) {
-            Some(node) => (node.op.to_owned(), node.name.to_owned()),
+            Some(node) => (node.title.to_owned(), node.name.to_owned()),
             None => ("an input or constant".to_owned(), value.to_owned()),
         };
         Err(ImportError::Op { op, node, expected })
@@ -61,18 +70,28 @@ impl<'g, 'a> Search<'g, 'a> {
 
     /// The value behind ops without effect.
     pub(super) fn plain(&self, value: &'a str) -> &'a str {
-        self.behind(value, &["Identity", "Dropout", "Cast"])
+        self.behind(value, &["Identity", "Dropout"], &FLOATS)
     }
 
     /// The value behind ops that keep rows as they are: the last axis stays, and with it all rows.
     pub(super) fn rows(&self, value: &'a str) -> &'a str {
-        self.behind(value, &["Identity", "Dropout", "Cast", "Reshape", "Unsqueeze", "Squeeze"])
+        const OPS: [&str; 5] = ["Identity", "Dropout", "Reshape", "Unsqueeze", "Squeeze"];
+        self.behind(value, &OPS, &FLOATS)
     }
 
-    fn behind(&self, mut value: &'a str, ops: &[&str]) -> &'a str {
+    /// The whole numbers, indexes or a shape, behind ops that keep them as they are.
+    pub(super) fn indexes(&self, value: &'a str) -> &'a str {
+        self.behind(value, &["Identity", "Reshape", "Unsqueeze", "Squeeze"], &WHOLE)
+    }
+
+    /// The value behind these ops and behind casts to these types: others cut numbers off.
+    fn behind(&self, mut value: &'a str, ops: &[&str], types: &[i64]) -> &'a str {
         for _ in 0..PASSED_MAX {
             match self.graph.maker(value) {
-                Some(node) if ops.contains(&node.op) && node.outputs.first() == Some(&value) => {
+                Some(node)
+                    if (ops.contains(&node.op) || is_cast(node, types))
+                        && node.outputs.first() == Some(&value) =>
+                {
                     value = node.input(0);
                 }
                 _ => break,
@@ -89,7 +108,7 @@ impl<'g, 'a> Search<'g, 'a> {
         expected: &'static str,
     ) -> Result<&'g Node<'a>, ImportError> {
         match self.graph.maker(self.plain(value)) {
-            Some(node) if node.op == op && matches!(node.domain, "" | "ai.onnx") => Ok(node),
+            Some(node) if node.op == op => Ok(node),
             _ => self.refuse(self.plain(value), expected),
         }
     }
@@ -252,7 +271,7 @@ impl<'g, 'a> Search<'g, 'a> {
         let node = self.node(value, "ReduceMean", "a mean over the last axis")?;
         let axes = match node.attribute("axes") {
             Some(Attribute::Integers(axes)) => Some(axes.clone()),
-            _ => self.graph.integers(self.plain(node.input(1))),
+            _ => self.graph.integers(self.indexes(node.input(1))),
         };
         let kept = !matches!(node.attribute("keepdims"), Some(Attribute::Integer(0)));
         if kept && matches!(axes.as_deref(), Some([-1 | 2])) {

@@ -6,8 +6,9 @@
 //! base^(−i / pairs), and at last that rows of random numbers come out as the architecture mixes
 //! them. What else an attention might read of the stream is not zero, so it would show.
 //!
-//! What is not: positions behind the first few, windows that are not made by whole numbers, and
-//! masks of absent positions. Calibration holds the model against plain floats with a mask and
+//! What is not: positions behind the first few, and masks of absent positions. Numbers that make
+//! windows are refused while the attention runs.
+//! Calibration holds the model against plain floats with a mask and
 //! rotation of their own, not against the graph's.
 
 use std::rc::Rc;
@@ -16,7 +17,8 @@ use super::attention::{Attention, MASK, Part, head_counts};
 use super::evaluate::{Given, Machine};
 use super::ops::softmax;
 use super::pattern::close;
-use super::value::Value;
+use super::value::{Value, elements};
+use super::window::Origin;
 use crate::import::ImportError;
 
 /// What the stream holds.
@@ -30,6 +32,7 @@ const POSITIONS: usize = 5;
 /// rows may differ.
 const PRECISIONS: [(f64, usize, f64); 3] = [(2e-5, 6, 1e-3), (1e-3, 2, 1e-2), (6e-3, 1, 5e-2)];
 
+const FEW: &str = "rows of an attention that are not too many for a run";
 const GROUPS: &str = "query heads that share key heads, neighbours first";
 const SCALE: &str = "scores over the root of a head's width";
 const TURNED: &str = "a rotation of each head's first half against its second by position";
@@ -50,13 +53,21 @@ impl<'a> Attention<'a> {
     pub(super) fn check(
         &self,
         machine: &mut Machine<'_, 'a>,
-        rows: &[(&'a str, usize)],
+        rows: &[&'a str],
+        stream: usize,
     ) -> Result<Kind, ImportError> {
         let search = machine.search;
         let node = search.graph.maker(self.core);
         let fused = node.filter(|node| node.op != "Softmax").and_then(head_counts);
         let [queries, keys, values] = self.parts.map(|part| part.count);
-        let mut trial = Trial { machine, attention: self, rows, heads: 1, key_heads: 1, width: 1 };
+        // Shapes may claim any number of rows.
+        let all = queries.checked_add(keys).and_then(|rows| rows.checked_add(values));
+        let few = |rows: usize| elements(&[POSITIONS, rows]).is_some();
+        if !all.is_some_and(few) || !few(stream) {
+            return search.refuse(self.core, FEW);
+        }
+        let (heads, key_heads, width) = (1, 1, 1);
+        let mut trial = Trial { machine, attention: self, rows, stream, heads, key_heads, width };
         let heads = match fused {
             Some([heads, _]) => heads,
             None => trial.count_heads()?,
@@ -84,8 +95,10 @@ type Numbers<'n> = &'n dyn Fn(usize, usize, usize) -> f64;
 struct Trial<'t, 'g, 'a> {
     machine: &'t mut Machine<'g, 'a>,
     attention: &'t Attention<'a>,
-    /// Values whose rows stand for the stream, and how wide they are.
-    rows: &'t [(&'a str, usize)],
+    /// Values whose rows stand for the stream.
+    rows: &'t [&'a str],
+    /// How wide the stream is.
+    stream: usize,
     heads: usize,
     key_heads: usize,
     width: usize,
@@ -96,19 +109,26 @@ impl<'a> Trial<'_, '_, 'a> {
         self.machine.search.refuse(self.attention.core, expected)
     }
 
+    /// Counts the steps in which this many rows of everything are made.
+    fn spend(&mut self, positions: usize) -> Result<(), ImportError> {
+        let parts: usize = self.attention.parts.iter().map(|part| part.count).sum();
+        let names = self.rows.len() + self.machine.search.graph.inputs.len();
+        let steps = positions * (2 * parts + self.stream) + 16 * names;
+        self.machine.spend(steps, self.attention.core)
+    }
+
     /// Everything that is given but queries, keys and values.
     fn given(&self, positions: usize) -> Given<'a> {
         let graph = self.machine.search.graph;
         let mut given = Given::new();
         for name in graph.inputs.iter().copied() {
             if let Some(value) = input(name, positions) {
-                given.insert(name, Rc::new(value));
+                given.insert(name, (Rc::new(value), Origin::Positions));
             }
         }
-        for (name, width) in self.rows {
-            let rows = vec![STREAM; positions * width];
-            given.insert(*name, Rc::new(Value::new(&[1, positions, *width], rows)));
-        }
+        let rows = vec![STREAM; positions * self.stream];
+        let rows = Rc::new(Value::new(&[1, positions, self.stream], rows));
+        given.extend(self.rows.iter().map(|name| (*name, (Rc::clone(&rows), Origin::Rows))));
         given
     }
 
@@ -126,13 +146,15 @@ impl<'a> Trial<'_, '_, 'a> {
                 }
             }
             if index == 0 || !given.contains_key(name) {
-                given.insert(name, Rc::new(Value::new(&[1, positions, width], data)));
+                let rows = Rc::new(Value::new(&[1, positions, width], data));
+                given.insert(name, (rows, Origin::Rows));
             }
         }
     }
 
     /// Heads of the scores.
     fn count_heads(&mut self) -> Result<usize, ImportError> {
+        self.spend(2)?;
         let mut given = self.given(2);
         self.give(&mut given, 2, self.attention.parts.map(|part| vec![0.0; 2 * part.count]));
         let shares = self.machine.run(&given, self.attention.core)?;
@@ -148,6 +170,7 @@ impl<'a> Trial<'_, '_, 'a> {
         positions: usize,
         numbers: [Numbers<'_>; 3],
     ) -> Result<Vec<f64>, ImportError> {
+        self.spend(positions)?;
         let mut given = self.given(positions);
         let counts = [self.heads, self.key_heads, self.key_heads];
         let mut parts = [const { Vec::new() }; 3];
@@ -256,6 +279,9 @@ impl<'a> Trial<'_, '_, 'a> {
         };
         let [query, key, value] = [0, 1, 2].map(random);
         let found = self.mixed(POSITIONS, [&query, &key, &value])?;
+        // Each score turns its key anew, by a power, a sine and a cosine.
+        let turns = POSITIONS * (POSITIONS + 2) * self.heads * width;
+        self.machine.spend(8 * turns, self.attention.core)?;
         let turned = |number: Numbers<'_>, position: usize, head: usize| -> Vec<f64> {
             let pairs = width / 2;
             let turn = |at: usize| {
@@ -301,15 +327,15 @@ fn input(name: &str, positions: usize) -> Option<Value> {
     let shape = [1, positions];
     if name.contains("position") {
         let shape = if name.contains("cache") { &shape[1..] } else { &shape[..] };
-        return Some(Value::whole(shape, row(|position| position as f64)));
+        return Some(Value::of_whole(shape, row(|position| position as f64)));
     }
     if name.contains("mask") {
-        return Some(Value::whole(&shape, row(|_| 1.0)));
+        return Some(Value::of_whole(&shape, row(|_| 1.0)));
     }
     if name.contains("past") || name.contains("cache") {
         return Some(Value::new(&[1, 1, 0, 1], Vec::new()));
     }
-    name.contains("ids").then(|| Value::whole(&shape, row(|_| 0.0)))
+    name.contains("ids").then(|| Value::of_whole(&shape, row(|_| 0.0)))
 }
 
 /// The base whose powers are these frequencies: the one of fewest digits.

@@ -60,7 +60,8 @@ impl Value {
         Self { shape: shape.to_vec(), data, whole: false }
     }
 
-    pub(super) fn whole(shape: &[usize], data: Vec<f64>) -> Self {
+    /// Whole numbers.
+    pub(super) fn of_whole(shape: &[usize], data: Vec<f64>) -> Self {
         Self { shape: shape.to_vec(), data, whole: true }
     }
 
@@ -85,6 +86,14 @@ impl Value {
     pub(super) fn picked(&self, shape: &[usize], steps: &[usize], start: usize) -> Option<Self> {
         if elements(shape)? == 0 {
             return Some(Self { shape: shape.to_vec(), data: Vec::new(), whole: self.whole });
+        }
+        // Where the last element lies, all others do.
+        let mut last = start;
+        for (size, step) in shape.iter().zip(steps) {
+            last = size.saturating_sub(1).checked_mul(*step)?.checked_add(last)?;
+        }
+        if last >= self.data.len() {
+            return None;
         }
         let mut places = vec![start];
         for (size, step) in shape.iter().zip(steps) {
