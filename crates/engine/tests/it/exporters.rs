@@ -1,7 +1,7 @@
 //! The small decoder as each exporter writes it, and the flaws that make it another.
 
 use crate::graph::{Graph, float, whole};
-use crate::llama::{BLOCKS, HEADS, KEY_HEADS, WIDTH};
+use crate::llama::{HEADS, KEY_HEADS, WIDTH};
 use crate::write::Tensors;
 
 pub(crate) const HEAD: usize = WIDTH / HEADS;
@@ -54,6 +54,12 @@ pub(crate) enum Flaw {
     Epsilon,
     /// Keys are not turned.
     Unturned,
+    /// Queries have a norm of their own.
+    QueryNorm,
+    /// The second block has frequencies of another base.
+    Bases,
+    /// Something comes before all words.
+    Past,
 }
 
 /// A decoder under way.
@@ -152,14 +158,18 @@ impl Writer {
         self.graph.node("Add", &[&bias, &product], &[])
     }
 
-    fn frequency(&self, pair: usize) -> f32 {
-        let frequency = 10_000_f32.powf(-(pair as f32) / (HEAD / 2) as f32);
+    fn frequency(&self, base: f32, pair: usize) -> f32 {
+        let frequency = base.powf(-(pair as f32) / (HEAD / 2) as f32);
         if self.flaw == Some(Flaw::Frequencies) && pair > 3 { frequency / 8.0 } else { frequency }
     }
 
     /// Cosines and sines of each position, one row of a head wide; or tables of them.
     pub(crate) fn rotation(&mut self) -> [String; 2] {
-        let frequencies: Vec<f32> = (0..HEAD / 2).map(|pair| self.frequency(pair)).collect();
+        self.rotation_by("inv_freq", 10_000.0)
+    }
+
+    fn rotation_by(&mut self, name: &str, base: f32) -> [String; 2] {
+        let frequencies: Vec<f32> = (0..HEAD / 2).map(|pair| self.frequency(base, pair)).collect();
         if self.fused() {
             let table = |turn: fn(f32) -> f32| -> Vec<f32> {
                 let places = (0..128).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
@@ -171,7 +181,7 @@ impl Writer {
                 .map(|(name, data)| self.graph.constant(name, &shape, &data));
         }
         let graph = &mut self.graph;
-        let table = graph.constant("inv_freq", &[1, HEAD / 2, 1], &frequencies);
+        let table = graph.constant(name, &[1, HEAD / 2, 1], &frequencies);
         let axis = graph.integers(&[1]);
         let places = graph.node("Unsqueeze", &["position_ids", &axis], &[]);
         let places = graph.node("Cast", &[&places], &[whole("to", 1)]);
@@ -185,7 +195,7 @@ impl Writer {
     }
 
     /// What is added to scores: nothing, or the lowest number.
-    fn mask(&mut self) -> String {
+    pub(crate) fn mask(&mut self) -> String {
         let flaw = self.flaw;
         let graph = &mut self.graph;
         let shape = graph.node("Shape", &["input_ids"], &[]);
@@ -281,7 +291,12 @@ impl Writer {
         let (q, k, v) =
             (self.heads(&q, HEADS), self.heads(&k, KEY_HEADS), self.heads(&v, KEY_HEADS));
         let unturned = self.flaw == Some(Flaw::Unturned);
-        let q = self.turned(&q, rotation);
+        let mut q = self.turned(&q, rotation);
+        if self.flaw == Some(Flaw::QueryNorm) {
+            let axes = self.graph.integers(&[-1]);
+            let mean = self.graph.node("ReduceMean", &[&q, &axes], &[]);
+            q = self.graph.node("Div", &[&q, &mean], &[]);
+        }
         let k = if unturned { k } else { self.turned(&k, rotation) };
         let (k, v) = (self.repeated(&k), self.repeated(&v));
         let wrong = if self.flaw == Some(Flaw::Scale) { 1.1 } else { 1.0 };
@@ -331,7 +346,10 @@ impl Writer {
         ];
         let tables = if packed { rotation.each_ref().map(String::as_str) } else { ["", ""] };
         let [q, k, v] = rows.each_ref().map(String::as_str);
-        let inputs = [q, k, v, "", "", "seqlens_k", "total_sequence_length", tables[0], tables[1]];
+        let past =
+            if self.flaw == Some(Flaw::Past) { self.graph.number(0.5) } else { String::new() };
+        let inputs =
+            [q, k, v, &past, &past, "seqlens_k", "total_sequence_length", tables[0], tables[1]];
         self.runtime("GroupQueryAttention", &inputs, &attributes)[0].clone()
     }
 
@@ -351,10 +369,17 @@ impl Writer {
     pub(crate) fn decoder(&mut self) -> String {
         let table = self.weight("model.embed_tokens.weight");
         let mut stream = self.graph.node("Gather", &[&table, "input_ids"], &[]);
-        let (rotation, mask) = (self.rotation(), self.mask());
+        let (mut rotation, mask) = (self.rotation(), self.mask());
         let mut added: Option<String> = None;
-        for block in 0..BLOCKS {
+        let named = |block: &usize| {
+            self.tensors.contains_key(&format!("model.layers.{block}.input_layernorm.weight"))
+        };
+        let blocks = (0..).take_while(named).count();
+        for block in 0..blocks {
             let name = |part: &str| format!("model.layers.{block}.{part}");
+            if block == 1 && self.flaw == Some(Flaw::Bases) {
+                rotation = self.rotation_by("other_freq", 20_000.0);
+            }
             let [x, sum] = self.norm(&name("input_layernorm"), &stream, added.as_deref());
             let mixed = self.attention(block, &x, &rotation, &mask);
             let mixed = self.linear(&[name("self_attn.o_proj")], &mixed);

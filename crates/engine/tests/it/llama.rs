@@ -228,10 +228,18 @@ fn a_published_folder_gives_the_model_of_the_gguf_file() {
     let from_folder = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap();
     let from_file = import_path(&path, &wishes, &mut |_, _, _| {}).unwrap();
     assert_eq!(from_folder.model.id(), from_file.model.id());
-    let scaled = config.to_string().replace("null", "{\"type\": \"linear\"}");
-    write("config.json", scaled.as_bytes());
-    let error = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err();
-    assert!(matches!(error, ImportError::Unsupported { .. }), "{error}");
+    for (key, value) in [
+        ("rope_scaling", serde_json::json!({ "type": "linear" })),
+        ("rope_parameters", serde_json::json!({ "rope_type": "yarn" })),
+        ("sliding_window", serde_json::json!(64)),
+    ] {
+        let mut config = config.clone();
+        config[key] = value;
+        write("config.json", config.to_string().as_bytes());
+        let error = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err();
+        assert!(matches!(error, ImportError::Config { .. }), "{error}");
+        assert!(error.to_string().contains(key), "{error}");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod import;
 mod llama;
 mod onnx;
 mod onnx_decoder;
+mod onnx_hostile;
+mod onnx_twists;
 mod products;
 mod random;
 mod rerun;

@@ -27,6 +27,8 @@ enum Flaw {
     Scale,
     /// A position reaches only those before it.
     Causal,
+    /// The mask is made of more values than a mask needs.
+    Wide,
 }
 
 /// An encoder under way.
@@ -173,6 +175,14 @@ fn flawed(tensors: &Tensors, style: Style, flaw: Option<Flaw>, twist: Twist<'_>)
     if flaw == Some(Flaw::Causal) {
         mask = writer.graph.node("Trilu", &[&mask], &[]);
     }
+    if flaw == Some(Flaw::Wide) {
+        for sum in 0..300 {
+            let names: Vec<String> = (0..1000).map(|at| format!("{sum}_{at}")).collect();
+            let mut inputs: Vec<&str> = names.iter().map(String::as_str).collect();
+            inputs.push(&mask);
+            mask = writer.graph.node("Add", &inputs, &[]);
+        }
+    }
     let mut x = writer.embedding(tensors);
     for block in 0..2 {
         let name = |part: &str| format!("encoder.layer.{block}.{part}");
@@ -213,6 +223,8 @@ fn an_attention_that_is_not_the_encoders_is_refused() {
     };
     let causal = refused(Flaw::Causal);
     assert!(causal.contains("mask") && causal.contains("Trilu"), "{causal}");
+    let wide = refused(Flaw::Wide);
+    assert!(wide.contains("masks made of fewer values"), "{wide}");
     let scale = refused(Flaw::Scale);
     assert!(scale.contains("root of a head's width"), "{scale}");
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use crate::exporters::{EXPORTERS, Exporter, Flaw, HEAD, Writer};
 use crate::llama::{BLOCKS, HIDDEN, KEY_HEADS, TEMPLATE, WIDTH, gguf, recipe, tensors};
+use crate::onnx_twists::Twist;
 use crate::write::{Numbers, Tensors, safetensors};
 
 fn written(tensors: Tensors, exporter: Exporter, flaw: Option<Flaw>) -> Vec<u8> {
@@ -93,7 +94,7 @@ fn an_attention_that_is_not_the_decoders_is_refused_by_what_it_does() {
 
 #[test]
 fn a_fused_attention_with_other_attributes_is_refused() {
-    for flaw in [Flaw::Window, Flaw::Neighbours] {
+    for flaw in [Flaw::Window, Flaw::Neighbours, Flaw::Past] {
         let error = refused(Exporter::Builder, flaw);
         assert!(error.starts_with("GroupQueryAttention (node_"), "{flaw:?}: {error}");
         assert!(error.contains("whose value can be computed"), "{flaw:?}: {error}");
@@ -103,6 +104,36 @@ fn a_fused_attention_with_other_attributes_is_refused() {
         assert!(error.contains("scores over the root of a head's width"), "{error}");
         let error = refused(exporter, Flaw::Frequencies);
         assert!(error.contains("without scaling"), "{error}");
+    }
+}
+
+#[test]
+fn a_decoder_of_many_blocks_takes_fewer_steps_than_there_may_be() {
+    let mut tensors = tensors();
+    let first: Vec<_> = tensors
+        .iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix("model.layers.0.")?, tensor)))
+        .map(|(part, tensor)| (part.to_owned(), tensor.clone()))
+        .collect();
+    for block in 0..80 {
+        for (part, tensor) in &first {
+            tensors.insert(format!("model.layers.{block}.{part}"), tensor.clone());
+        }
+    }
+    for exporter in EXPORTERS {
+        let file = onnx(tensors.clone(), exporter);
+        let found = Source::read(&file);
+        assert!(found.is_ok(), "{exporter:?}: {}", found.unwrap_err());
+    }
+}
+
+#[test]
+fn blocks_of_two_kinds_and_norms_of_queries_are_refused() {
+    for exporter in [Exporter::Script, Exporter::Dynamo] {
+        let error = refused(exporter, Flaw::Bases);
+        assert!(error.contains("one kind of attention in all blocks"), "{error}");
+        let error = refused(exporter, Flaw::QueryNorm);
+        assert!(error.starts_with("ReduceMean (node_"), "{error}");
     }
 }
 
@@ -119,22 +150,8 @@ fn other_activations_and_norms_are_refused() {
 #[test]
 fn an_input_that_nobody_knows_and_a_value_that_needs_itself_are_refused() {
     let masked = |mask: &dyn Fn(&mut Writer) -> String| {
-        let mut writer = Writer::new(tensors(), Exporter::Script, None);
-        let mask = mask(&mut writer);
-        let table = writer.weight("model.embed_tokens.weight");
-        let stream = writer.graph.node("Gather", &[&table, "input_ids"], &[]);
-        let rotation = writer.rotation();
-        let [x, sum] = writer.norm("model.layers.0.input_layernorm", &stream, None);
-        let mixed = writer.attention(0, &x, &rotation, &mask);
-        let mixed = writer.linear(&["model.layers.0.self_attn.o_proj".to_owned()], &mixed);
-        let name = "model.layers.0.post_attention_layernorm";
-        let [x, sum] = writer.norm(name, &sum, Some(&mixed));
-        let added = writer.feed_forward(0, &x);
-        let [x, _] = writer.norm("model.norm", &sum, Some(&added));
-        let turned = writer.graph.node("Transpose", &[&table], &[]);
-        let logits = writer.graph.node("MatMul", &[&x, &turned], &[]);
-        let inputs = ["input_ids", "position_ids", "bias"];
-        Source::read(&writer.graph.finish(&inputs, &[&logits])).unwrap_err().to_string()
+        let twist = Twist { mask: &|writer, _| mask(writer), ..Twist::default() };
+        Source::read(&twist.decoder()).unwrap_err().to_string()
     };
     let error = masked(&|_| "bias".to_owned());
     assert!(error.starts_with("an input or constant (bias) stands where an input"), "{error}");
@@ -184,6 +201,22 @@ fn a_folder_as_an_exporter_leaves_it_gives_the_chat_model_of_the_gguf_file() {
     assert_eq!(from_config.model.id(), from_file.model.id());
     assert_eq!(from_runtime.model.id(), from_file.model.id());
     assert_eq!(from_config.recipe.chat, from_file.recipe.chat);
+    for (key, value) in [
+        ("sliding_window", serde_json::json!(64)),
+        ("rope_scaling", serde_json::json!({ "rope_type": "linear", "factor": 2.0 })),
+    ] {
+        let mut config = config.clone();
+        config[key] = value;
+        write("config.json", config.to_string().as_bytes());
+        let error = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err();
+        assert!(matches!(error, ImportError::Config { .. }), "{error}");
+        assert!(error.to_string().contains(key), "{error}");
+        // Switched off, or nothing but a name for what every decoder does.
+        config["use_sliding_window"] = false.into();
+        config["rope_scaling"] = serde_json::json!({ "rope_type": "default" });
+        write("config.json", config.to_string().as_bytes());
+        assert!(import_path(folder.path(), &wishes, &mut |_, _, _| {}).is_ok(), "{key}");
+    }
     config["rope_theta"] = 20_000.0.into();
     write("config.json", config.to_string().as_bytes());
     let error = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err().to_string();

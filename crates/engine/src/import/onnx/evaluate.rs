@@ -20,7 +20,7 @@ use super::window::{Origin, is_hidden, is_other_mask, origin};
 use super::{fused, ops};
 use crate::import::ImportError;
 
-/// Steps of all runs: thirty blocks 576 wide take a seventh.
+/// Steps of all runs, and of the search for what is run: eighty small blocks take a third.
 const STEPS_MAX: usize = 1 << 28;
 /// Steps of a look at one value.
 const LOOK: usize = 256;
