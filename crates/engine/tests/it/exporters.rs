@@ -58,6 +58,8 @@ pub(crate) enum Flaw {
     QueryNorm,
     /// The second block has frequencies of another base.
     Bases,
+    /// Positions from 100 on have frequencies of a longer context.
+    Late,
     /// Something comes before all words.
     Past,
 }
@@ -172,7 +174,11 @@ impl Writer {
         let frequencies: Vec<f32> = (0..HEAD / 2).map(|pair| self.frequency(base, pair)).collect();
         if self.fused() {
             let table = |turn: fn(f32) -> f32| -> Vec<f32> {
-                let places = (0..128).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
+                let late = |at: usize| self.flaw == Some(Flaw::Late) && at >= 100;
+                let factor = |at: usize| if late(at) { 0.5 } else { 1.0 };
+                let places = (0..128).flat_map(|at| {
+                    frequencies.iter().map(move |frequency| factor(at) * at as f32 * frequency)
+                });
                 places.map(turn).collect()
             };
             let (cos, sin) = (table(f32::cos), table(f32::sin));

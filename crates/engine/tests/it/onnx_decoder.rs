@@ -104,6 +104,8 @@ fn a_fused_attention_with_other_attributes_is_refused() {
         assert!(error.contains("scores over the root of a head's width"), "{error}");
         let error = refused(exporter, Flaw::Frequencies);
         assert!(error.contains("without scaling"), "{error}");
+        let error = refused(exporter, Flaw::Late);
+        assert!(error.contains("(cos_cache) stands where cosines or sines"), "{error}");
     }
 }
 

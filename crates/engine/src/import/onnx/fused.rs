@@ -6,6 +6,7 @@
 use super::graph::{Attribute, Graph, Node, RUNTIME, Tensor};
 use super::ops::{Inputs, softmax};
 use super::value::{Value, elements};
+use crate::import::element::Element;
 
 /// What an attention has besides switches that must be off.
 const ATTRIBUTES: [&str; 6] =
@@ -73,6 +74,34 @@ fn row(table: &Tensor<'_>, at: usize, pairs: usize) -> Option<Vec<f64>> {
     let mut out = Vec::new();
     element.decode(data, &mut out);
     Some(out)
+}
+
+/// The constants by whose rows a node turns heads: cosines and sines.
+pub(super) fn tables<'a>(node: &Node<'a>) -> Option<[&'a str; 2]> {
+    let first = match (node.domain, node.op) {
+        (RUNTIME, "RotaryEmbedding") => 2,
+        (RUNTIME, "GroupQueryAttention") if !node.input(7).is_empty() => 7,
+        _ => return None,
+    };
+    Some([node.input(first), node.input(first + 1)])
+}
+
+/// Whether a table has, in all its rows, this of position times base^(−i / pairs).
+pub(super) fn is_table(table: &Tensor<'_>, pairs: usize, base: f64, of: fn(f64) -> f64) -> bool {
+    let Ok(element) = table.floats() else { return false };
+    let precision = match element {
+        Element::F32 => 1e-4,
+        Element::F16 => 2e-3,
+        _ => 1e-2,
+    };
+    let right = |at: usize| {
+        // Angles of 32 bits are the less certain the larger they are.
+        let tolerance = precision + at as f64 * 1e-6;
+        let expected = |pair: usize| of(at as f64 * base.powf(-(pair as f64) / pairs as f64));
+        let is = |(pair, found): (usize, &f64)| (found - expected(pair)).abs() <= tolerance;
+        row(table, at, pairs).is_some_and(|row| row.iter().enumerate().all(is))
+    };
+    table.shape.first().is_some_and(|rows| (0..*rows).all(right))
 }
 
 /// Heads of rows: `[position][head][element]`.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::attention::{Attention, Part};
 use super::decoder::{Rms, Stream};
 use super::evaluate::Machine;
+use super::fused::{is_table, tables};
 use super::graph::{Attribute, Graph};
 use super::pattern::{Linear, Search, close};
 use super::trial::Kind;
@@ -236,10 +237,30 @@ impl<'a> Walk<'_, '_, 'a> {
             }
         }
         match kind {
-            Some(kind) if kind.heads * kind.width == width => Ok(kind),
+            Some(kind) if kind.heads * kind.width == width => {
+                self.check_tables(&kind)?;
+                Ok(kind)
+            }
             Some(_) => self.search.refuse(output, "heads as wide together as the stream"),
             None => self.search.refuse(output, "blocks behind the last norm"),
         }
+    }
+
+    /// Holds tables of rotations against the base to their last row: a run reads the first few.
+    fn check_tables(&mut self, kind: &Kind) -> Result<(), ImportError> {
+        const TABLE: &str = "cosines or sines of each position times base^(-i / pairs)";
+        let graph = self.search.graph;
+        let tables: BTreeSet<[&str; 2]> = graph.nodes.iter().filter_map(tables).collect();
+        for [cos, sin] in tables {
+            for (name, of) in [(cos, f64::cos as fn(f64) -> f64), (sin, f64::sin)] {
+                let Some(table) = graph.constant(name) else { continue };
+                self.machine.spend(table.data.len().saturating_mul(4), name)?;
+                if !is_table(table, kind.width / 2, kind.base, of) {
+                    return self.search.refuse(name, TABLE);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether logits come from the table of words: the same constant, or a copy of it.
