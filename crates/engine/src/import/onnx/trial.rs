@@ -7,9 +7,8 @@
 //! them. What else an attention might read of the stream is not zero, so it would show.
 //!
 //! What is not: positions behind the first few, and masks of absent positions. Numbers that make
-//! windows are refused while the attention runs.
-//! Calibration holds the model against plain floats with a mask and
-//! rotation of their own, not against the graph's.
+//! windows are refused while the attention runs. Calibration holds the model against plain floats
+//! with a mask and rotation of their own, not against the graph's.
 
 use std::rc::Rc;
 
