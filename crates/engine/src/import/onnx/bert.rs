@@ -1,42 +1,20 @@
 //! The BERT family in an ONNX graph, found from an output backwards, block by block.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::graph::{Attribute, Graph, Node};
-use super::pattern::{Linear, Norm, Search, close, perm_is};
-use super::weight::{Refusal, Weight};
+use model::Reach;
+
+use super::attention::Attention;
+use super::evaluate::Machine;
+use super::graph::{Graph, Node};
+use super::pattern::{Linear, Norm, Search, close};
+use super::trial::Kind;
+use super::weight::{Refusal, Weight, floats};
 use crate::import::ImportError;
 use crate::import::source::BLOCKS_MAX;
 
-/// Ops of which a mask of absent positions is made. What makes a mask depend on the order of
-/// positions is not among them.
-const MASK_OPS: [&str; 22] = [
-    "Unsqueeze",
-    "Squeeze",
-    "Cast",
-    "Sub",
-    "Mul",
-    "Add",
-    "Expand",
-    "Where",
-    "Equal",
-    "Not",
-    "Reshape",
-    "Shape",
-    "Gather",
-    "Slice",
-    "Concat",
-    "Constant",
-    "ConstantOfShape",
-    "Identity",
-    "And",
-    "Or",
-    "Min",
-    "Max",
-];
-
-/// Most values behind masks that are looked at, for all outputs together.
-const MASK_VALUES_MAX: usize = 1 << 18;
+/// Steps of the search for a block.
+const BLOCK: usize = 1 << 15;
 /// Most blocks that are looked at, for all outputs together.
 const ALL_BLOCKS_MAX: usize = 4 * BLOCKS_MAX;
 
@@ -53,15 +31,17 @@ pub(super) struct Encoder<'a> {
 /// the output of which most was recognised.
 pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, Refusal> {
     let mut best: Option<Refusal> = None;
-    let (mut left, mut blocks) = (MASK_VALUES_MAX, 0);
+    let search = Search { graph };
+    let mut machine = Machine::new(search);
+    let mut blocks = 0;
     for output in &graph.outputs {
         let mut found = Found {
-            search: Search { graph },
+            search,
+            machine: &mut machine,
             blocks: Vec::new(),
+            rows: Vec::new(),
             heads: None,
             epsilon: None,
-            masks: BTreeSet::new(),
-            left: &mut left,
         };
         match found.encoder(output) {
             Ok(encoder) => return Ok(encoder),
@@ -81,14 +61,13 @@ pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, Refusal> {
 
 struct Found<'f, 'g, 'a> {
     search: Search<'g, 'a>,
+    machine: &'f mut Machine<'g, 'a>,
     /// Last block first.
     blocks: Vec<Block<'a>>,
+    /// Values that hold rows of the stream's width.
+    rows: Vec<&'a str>,
     heads: Option<u32>,
     epsilon: Option<f64>,
-    /// Values behind masks that were looked at.
-    masks: BTreeSet<&'a str>,
-    /// How many more may be, of all outputs.
-    left: &'f mut usize,
 }
 
 struct Block<'a> {
@@ -138,7 +117,9 @@ impl<'g, 'a> Found<'_, 'g, 'a> {
 
     /// A norm, whose epsilon all others share.
     fn norm(&mut self, value: &'a str) -> Result<Norm<'a>, ImportError> {
-        let norm = self.search.norm(self.search.rows(value))?;
+        let output = self.search.rows(value);
+        let norm = self.search.norm(output)?;
+        self.rows.push(output);
         if self.epsilon.is_some_and(|epsilon| !close(norm.epsilon, epsilon)) {
             return self.search.refuse(value, "one epsilon in all norms");
         }
@@ -162,6 +143,7 @@ impl<'g, 'a> Found<'_, 'g, 'a> {
         let up = self.search.linear(self.search.gelu(self.search.rows(down.input))?)?;
         let middle_norm = self.norm(middle)?;
         let (mix, input) = self.residual(middle_norm.input)?;
+        self.rows.push(input);
         let [query, key, value] = self.attention(mix.input)?;
         for (linear, expected) in [(&up, middle), (&query, input), (&key, input), (&value, input)] {
             if self.search.rows(linear.input) != expected {
@@ -182,127 +164,24 @@ impl<'g, 'a> Found<'_, 'g, 'a> {
         Ok((block, input))
     }
 
-    /// The linear ops behind the attention that gives `value`.
+    /// The linear ops of queries, keys and values behind the attention that gives `value`.
     fn attention(&mut self, value: &'a str) -> Result<[Linear<'a>; 3], ImportError> {
-        let merged = self.search.rows(value);
-        let merged = self.search.node(merged, "Transpose", "heads put side by side")?;
-        if !perm_is(merged, &[0, 2, 1, 3]) {
-            return self.search.refuse(value, "heads put side by side");
-        }
-        let mixed = self.search.node(merged.input(0), "MatMul", "the averages of an attention")?;
-        let (values, value_width, factor) = self.heads(mixed.input(1), false)?;
-        let weights = self.search.node(mixed.input(0), "Softmax", "the weights of an attention")?;
-        let last = match weights.attribute("axis") {
-            None => true,
-            Some(axis) => matches!(axis, Attribute::Integer(-1 | 3)),
-        };
-        if !last || factor != 1.0 {
-            return self.search.refuse(mixed.input(0), "a softmax over all keys");
-        }
-        let (scores, scale) = self.scores(weights.input(0))?;
-        let (queries, width, query_scale) = self.heads(scores.input(0), false)?;
-        let (keys, key_width, key_scale) = self.heads(scores.input(1), true)?;
-        let expected = 1.0 / (width as f64).sqrt();
-        if width != key_width || width != value_width {
-            return self.search.refuse(scores.input(0), "heads of one width");
-        }
-        if !close(scale * query_scale * key_scale, expected) {
-            return self.search.refuse(weights.input(0), "scores over the root of a head's width");
-        }
-        Ok([queries, keys, values])
-    }
-
-    /// The product of queries and keys behind the scores, and what they are multiplied with.
-    fn scores(&mut self, value: &'a str) -> Result<(&'g Node<'a>, f64), ImportError> {
-        let search = self.search;
-        let sum = search.graph.maker(search.plain(value)).filter(|node| node.op == "Add");
-        let scores = match sum.map(|sum| (sum.input(0), sum.input(1))) {
-            None => value,
-            Some((a, b)) => {
-                let first = search.is(search.scaled(a).0, "MatMul");
-                let (scores, mask) = if first { (a, b) } else { (b, a) };
-                self.check_mask(mask)?;
-                scores
-            }
-        };
-        let (product, scale) = search.scaled(scores);
-        Ok((search.node(product, "MatMul", "the scores of an attention")?, scale))
-    }
-
-    /// A mask may depend on which positions are there, not on where they stand.
-    fn check_mask(&mut self, mask: &'a str) -> Result<(), ImportError> {
-        let mut open = vec![mask];
-        while let Some(value) = open.pop() {
-            if !self.masks.insert(value) {
-                continue;
-            }
-            let Some(left) = self.left.checked_sub(1) else {
-                return self.search.refuse(value, "masks made of fewer values");
-            };
-            *self.left = left;
-            if let Some(node) = self.search.graph.maker(value) {
-                if !MASK_OPS.contains(&node.op) {
-                    return self.search.refuse(value, "a mask of absent positions");
-                }
-                // A shape depends on no number.
-                if node.op != "Shape" {
-                    open.extend(node.inputs.iter().copied().filter(|input| !input.is_empty()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The linear op whose rows are cut into heads, the width of a head, and what the rows are
-    /// multiplied with. Keys come with their last two axes exchanged.
-    fn heads(
-        &mut self,
-        value: &'a str,
-        exchanged: bool,
-    ) -> Result<(Linear<'a>, usize, f64), ImportError> {
-        const EXPECTED: &str = "rows cut into heads";
-        let (mut value, mut factor) = self.search.scaled(value);
-        let mut exchanged = exchanged;
-        let mut turn = self.search.node(value, "Transpose", EXPECTED)?;
-        if exchanged && perm_is(turn, &[0, 1, 3, 2]) {
-            let (inner, scale) = self.search.scaled(turn.input(0));
-            (value, factor, exchanged) = (inner, factor * scale, false);
-            turn = self.search.node(value, "Transpose", EXPECTED)?;
-        }
-        let perm: &[i64] = if exchanged { &[0, 2, 3, 1] } else { &[0, 2, 1, 3] };
-        if !perm_is(turn, perm) {
-            return self.search.refuse(value, EXPECTED);
-        }
-        let cut = self.search.node(turn.input(0), "Reshape", EXPECTED)?;
-        let shape = self.last_two(self.search.indexes(cut.input(1)));
-        let Some([heads, width]) = shape else {
-            return self.search.refuse(turn.input(0), "heads of a constant number and width");
-        };
-        if *self.heads.get_or_insert(heads) != heads {
-            return self.search.refuse(turn.input(0), "one number of heads in all blocks");
-        }
-        let (rows, scale) = self.search.scaled(cut.input(0));
-        Ok((self.search.linear(rows)?, width as usize, factor * scale))
-    }
-
-    /// The last two numbers of a shape, constant or put together.
-    fn last_two(&self, shape: &'a str) -> Option<[u32; 2]> {
         let graph = self.search.graph;
-        let numbers = graph.integers(shape).or_else(|| {
-            let node = graph.maker(shape).filter(|node| node.op == "Concat")?;
-            let parts = node.inputs.len().checked_sub(2)?;
-            let last = node.inputs[parts..].iter();
-            let number = |value: &&'a str| match graph.integers(self.search.indexes(value)) {
-                Some(numbers) if numbers.len() == 1 => numbers.first().copied(),
-                _ => None,
-            };
-            last.map(number).collect()
-        })?;
-        let last = numbers.get(numbers.len().checked_sub(2)?..)?;
-        Some([
-            u32::try_from(last[0]).ok()?,
-            u32::try_from(last[1]).ok().filter(|width| *width > 0)?,
-        ])
+        self.machine.spend(BLOCK, value)?;
+        let attention = Attention::find(self.machine, self.search.rows(value))?;
+        let linears = attention.parts.map(|part| part.linear);
+        let mut stream = 0;
+        for linear in &linears {
+            // No number of rows is believed before its data.
+            let [rows, columns] = floats(graph, linear.weight)?.0.shape[..] else { continue };
+            stream = if linear.transposed { rows } else { columns };
+        }
+        let Kind { heads, .. } = attention.check(self.machine, &self.rows, stream, Reach::Full)?;
+        let heads = u32::try_from(heads).unwrap_or(u32::MAX);
+        if *self.heads.get_or_insert(heads) != heads {
+            return self.search.refuse(attention.core, "one number of heads in all blocks");
+        }
+        Ok(linears)
     }
 
     fn embedding(&self, norm: &Norm<'a>, encoder: &mut Encoder<'a>) -> Result<(), ImportError> {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::Reach;
+
 use super::attention::{Attention, Part};
 use super::decoder::{Rms, Stream};
 use super::evaluate::Machine;
@@ -231,7 +233,7 @@ impl<'a> Walk<'_, '_, 'a> {
         let width = shape.get(1).copied().unwrap_or(0);
         let mut kind = None;
         for block in &self.blocks {
-            let found = block.attention.check(self.machine, &self.rows, width)?;
+            let found = block.attention.check(self.machine, &self.rows, width, Reach::Causal)?;
             if *kind.get_or_insert(found) != found {
                 return self.search.refuse(output, "one kind of attention in all blocks");
             }
@@ -249,13 +251,14 @@ impl<'a> Walk<'_, '_, 'a> {
     /// Holds tables of rotations against the base to their last row: a run reads the first few.
     fn check_tables(&mut self, kind: &Kind) -> Result<(), ImportError> {
         const TABLE: &str = "cosines or sines of each position times base^(-i / pairs)";
+        let Some(base) = kind.base else { return Ok(()) };
         let graph = self.search.graph;
         let tables: BTreeSet<[&str; 2]> = graph.nodes.iter().filter_map(tables).collect();
         for [cos, sin] in tables {
             for (name, of) in [(cos, f64::cos as fn(f64) -> f64), (sin, f64::sin)] {
                 let Some(table) = graph.constant(name) else { continue };
                 self.machine.spend(table.data.len().saturating_mul(4), name)?;
-                if !is_table(table, kind.width / 2, kind.base, of) {
+                if !is_table(table, kind.width / 2, base, of) {
                     return self.search.refuse(name, TABLE);
                 }
             }

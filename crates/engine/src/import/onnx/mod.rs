@@ -6,7 +6,7 @@
 //! builder makes the same model from them.
 //!
 //! Known are encoders of the BERT family and decoders of the llama family. Between the linear ops
-//! of a decoder's attention exporters differ most: that piece is run on a few made-up rows instead,
+//! of an attention exporters differ most: that piece is run on a few made-up rows instead,
 //! and must give what the architecture does.
 
 mod attention;
@@ -114,7 +114,7 @@ fn find<'a>(graph: &Graph<'a>) -> Result<Found<'a>, ImportError> {
                 heads: count(kind.heads),
                 key_heads: Some(count(kind.key_heads)),
                 norm_epsilon: epsilon,
-                rope_base: Some(kind.base),
+                rope_base: kind.base,
             };
             Ok(Found { weights, shape, read })
         }

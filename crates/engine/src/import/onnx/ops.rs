@@ -22,7 +22,7 @@ pub(super) fn inputs(node: &Node<'_>) -> Option<usize> {
         "Reshape" | "Unsqueeze" | "Squeeze" | "Expand" | "Gather" | "GatherND" | "CumSum"
         | "Trilu" | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Equal" | "LessOrEqual"
         | "Greater" | "And" | "MatMul" => 2,
-        "ScatterND" | "Range" | "Where" => 3,
+        "ScatterND" | "Range" | "Where" | "Dropout" => 3,
         "Slice" => 5,
         "Concat" => usize::MAX,
         _ => return None,
@@ -82,6 +82,11 @@ impl Call<'_, '_> {
         let x = self.input(0)?;
         match self.node.op {
             "Identity" => Some(x.clone()),
+            // Nothing is dropped but in training.
+            "Dropout" => {
+                let training = self.input(2).is_some_and(|on| on.data.iter().any(|on| *on != 0.0));
+                (!training).then(|| x.clone())
+            }
             "Cast" => self.cast(x),
             "Shape" => self.shape(x),
             "Reshape" => self.reshape(x),

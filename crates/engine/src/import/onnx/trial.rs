@@ -1,16 +1,19 @@
-//! The attention of a decoder, run on made-up rows.
+//! An attention, run on made-up rows.
 //!
-//! What is checked, for each block: that a position mixes the values of itself and of those before
-//! it and of no other, that heads share key heads in the order of the architecture, that scores are
-//! over the root of a head's width, that each pair of a head's halves turns by position times
-//! base^(−i / pairs), and at last that rows of random numbers come out as the architecture mixes
-//! them. What else an attention might read of the stream is not zero, so it would show.
+//! What is checked, for each block: that a position mixes the values of all positions, in a decoder
+//! of itself and of those before it and of no other, that heads share key heads in the order of the
+//! architecture, that scores are over the root of a head's width, that in a decoder each pair of a
+//! head's halves turns by position times base^(−i / pairs), and at last that rows of random numbers
+//! come out as the architecture mixes them. What else an attention might read of the stream is not
+//! zero, so it would show.
 //!
 //! What is not: positions behind the first few, and masks of absent positions. Numbers that make
 //! windows are refused while the attention runs. Calibration holds the model against plain floats
 //! with a mask and rotation of their own, not against the graph's.
 
 use std::rc::Rc;
+
+use model::Reach;
 
 use super::attention::{Attention, MASK, Part, head_counts};
 use super::evaluate::{Given, Machine};
@@ -36,7 +39,9 @@ const GROUPS: &str = "query heads that share key heads, neighbours first";
 const SCALE: &str = "scores over the root of a head's width";
 const TURNED: &str = "a rotation of each head's first half against its second by position";
 const FREQUENCIES: &str = "rotation frequencies base^(-i / pairs), without scaling";
-const MIXED: &str = "a causal attention over turned rows and nothing else";
+const MIXED: &str = "the attention of the architecture over its rows and nothing else";
+/// Of a position of an encoder, in a refusal.
+const ALL: &str = "a mask by which a position sees all that are there";
 
 /// What an attention turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,16 +49,18 @@ pub(super) struct Kind {
     pub(super) heads: usize,
     pub(super) key_heads: usize,
     pub(super) width: usize,
-    pub(super) base: f64,
+    /// Of the frequencies by which heads turn; an encoder's do not.
+    pub(super) base: Option<f64>,
 }
 
 impl<'a> Attention<'a> {
-    /// Runs the attention and tells what it is, where it is that of the architecture.
+    /// Runs the attention and tells what it is, where it is that of the architecture of this reach.
     pub(super) fn check(
         &self,
         machine: &mut Machine<'_, 'a>,
         rows: &[&'a str],
         stream: usize,
+        reach: Reach,
     ) -> Result<Kind, ImportError> {
         let search = machine.search;
         let node = search.graph.maker(self.core);
@@ -66,7 +73,8 @@ impl<'a> Attention<'a> {
             return search.refuse(self.core, FEW);
         }
         let (heads, key_heads, width) = (1, 1, 1);
-        let mut trial = Trial { machine, attention: self, rows, stream, heads, key_heads, width };
+        let attention = self;
+        let mut trial = Trial { machine, attention, rows, stream, reach, heads, key_heads, width };
         let heads = match fused {
             Some([heads, _]) => heads,
             None => trial.count_heads()?,
@@ -74,16 +82,21 @@ impl<'a> Attention<'a> {
         let width = queries.checked_div(heads).unwrap_or(0);
         let key_heads = keys.checked_div(width).unwrap_or(0);
         let whole = heads * width == queries && key_heads * width == keys && keys == values;
-        let even = width > 0 && width.is_multiple_of(2) && width <= WIDTH_MAX;
+        let even = width.is_multiple_of(2) || reach == Reach::Full;
+        let even = even && (1..=WIDTH_MAX).contains(&width);
         if !whole || !even || key_heads == 0 || !heads.is_multiple_of(key_heads) {
             return search.refuse(self.core, GROUPS);
         }
         (trial.heads, trial.key_heads, trial.width) = (heads, key_heads, width);
         trial.check_mask()?;
         trial.check_scale()?;
+        if reach == Reach::Full {
+            trial.check_mixed(None, PRECISIONS[0].2)?;
+            return Ok(Kind { heads, key_heads, width, base: None });
+        }
         let (base, tolerance) = trial.base()?;
-        trial.check_mixed(base, tolerance)?;
-        Ok(Kind { heads, key_heads, width, base })
+        trial.check_mixed(Some(base), tolerance)?;
+        Ok(Kind { heads, key_heads, width, base: Some(base) })
     }
 }
 
@@ -98,6 +111,7 @@ struct Trial<'t, 'g, 'a> {
     rows: &'t [&'a str],
     /// How wide the stream is.
     stream: usize,
+    reach: Reach,
     heads: usize,
     key_heads: usize,
     width: usize,
@@ -201,13 +215,17 @@ impl<'a> Trial<'_, '_, 'a> {
         let group = self.heads / self.key_heads;
         for head in 0..self.heads {
             let (first, second) = (self.at(&mixed, 0, head), self.at(&mixed, 1, head));
-            let seen = first.is_finite() && first < STEP / 2.0;
             // Sums of shares that are a half but for rounding.
-            if !seen || !near(second, first + STEP / 2.0, 0.1) {
-                return self.refuse(MASK);
+            let half = match self.reach {
+                Reach::Causal if first.is_finite() && first < STEP / 2.0 => 0.0,
+                Reach::Causal => return self.refuse(MASK),
+                Reach::Full => STEP / 2.0,
+            };
+            if !near(second, first + STEP / 2.0 - half, 0.1) {
+                return self.refuse(if self.reach == Reach::Full { ALL } else { MASK });
             }
-            if !near(first, (head / group) as f64, 0.1) {
-                return self.refuse(GROUPS);
+            if !near(first, (head / group) as f64 + half, 0.1) {
+                return self.refuse(if self.reach == Reach::Full { ALL } else { GROUPS });
             }
         }
         Ok(())
@@ -266,7 +284,7 @@ impl<'a> Trial<'_, '_, 'a> {
     }
 
     /// Rows of random numbers against the architecture's own attention.
-    fn check_mixed(&mut self, base: f64, tolerance: f64) -> Result<(), ImportError> {
+    fn check_mixed(&mut self, base: Option<f64>, tolerance: f64) -> Result<(), ImportError> {
         let (width, group) = (self.width, self.heads / self.key_heads);
         let random = |seed: usize| {
             move |position: usize, head: usize, at: usize| {
@@ -282,6 +300,9 @@ impl<'a> Trial<'_, '_, 'a> {
         let turns = POSITIONS * (POSITIONS + 2) * self.heads * width;
         self.machine.spend(8 * turns, self.attention.core)?;
         let turned = |number: Numbers<'_>, position: usize, head: usize| -> Vec<f64> {
+            let Some(base) = base else {
+                return (0..width).map(|at| number(position, head, at)).collect();
+            };
             let pairs = width / 2;
             let turn = |at: usize| {
                 let pair = at % pairs;
@@ -299,7 +320,8 @@ impl<'a> Trial<'_, '_, 'a> {
                 let key = turned(&key, at, head / group);
                 query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt()
             };
-            let mut shares: Vec<f64> = (0..=position).map(score).collect();
+            let seen = if self.reach == Reach::Full { POSITIONS } else { position + 1 };
+            let mut shares: Vec<f64> = (0..seen).map(score).collect();
             softmax(&mut shares);
             for element in 0..width {
                 let terms = shares.iter().enumerate();
