@@ -210,6 +210,10 @@ struct Built {
 
 /// A recipe must say what the graph does.
 fn check_same(recipe: &Recipe, graph: &onnx::Shape) -> Result<(), ImportError> {
+    if recipe.architecture != graph.architecture {
+        let reason = "it is for another architecture than the graph's".to_owned();
+        return Err(ImportError::Recipe { reason });
+    }
     let key_heads = graph.key_heads.unwrap_or(graph.heads);
     let same = [
         ("a number of heads of", f64::from(recipe.heads), f64::from(graph.heads)),
