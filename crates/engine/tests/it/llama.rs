@@ -1,5 +1,6 @@
 //! Imports of a small decoder made here, from safetensors and from GGUF.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use engine::import::calibrate::accuracy::Accuracy;
@@ -8,6 +9,7 @@ use engine::import::{Architecture, ImportError, Recipe, Scales, Source, SourceFi
 use engine::{Job, Sampling};
 use preprocess::Preprocess;
 use proptest::prelude::*;
+use serde_json::Value as Json;
 
 use crate::support::{assert_certified, check};
 use crate::write::{Gguf, Numbers, Tensors, safetensors};
@@ -233,13 +235,19 @@ fn a_published_folder_gives_the_model_of_the_gguf_file() {
         ("rope_parameters", serde_json::json!({ "rope_type": "yarn" })),
         ("sliding_window", serde_json::json!(64)),
     ] {
-        let mut config = config.clone();
-        config[key] = value;
-        write("config.json", config.to_string().as_bytes());
-        let error = import_path(folder.path(), &wishes, &mut |_, _, _| {}).unwrap_err();
-        assert!(matches!(error, ImportError::Config { .. }), "{error}");
-        assert!(error.to_string().contains(key), "{error}");
+        assert_config_refused(folder.path(), &config, key, value);
     }
+}
+
+/// The folder is refused for this in its configuration.
+pub(crate) fn assert_config_refused(folder: &Path, config: &Json, key: &str, value: Json) {
+    let mut config = config.clone();
+    config[key] = value;
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let wishes = Wishes { licence: Some("MIT"), ..Wishes::default() };
+    let error = import_path(folder, &wishes, &mut |_, _, _| {}).unwrap_err();
+    assert!(matches!(error, ImportError::Config { .. }), "{error}");
+    assert!(error.to_string().contains(key), "{error}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The BERT family in an ONNX graph, found from an output backwards, block by block.
 
-use std::collections::BTreeMap;
-
 use model::Reach;
 
 use super::attention::Attention;
@@ -9,20 +7,17 @@ use super::evaluate::Machine;
 use super::graph::{Graph, Node};
 use super::pattern::{Linear, Norm, Search, close};
 use super::trial::Kind;
-use super::weight::{Refusal, Weight, floats};
+use super::weight::{Refusal, Weights, behind_outputs, floats};
 use crate::import::ImportError;
 use crate::import::source::BLOCKS_MAX;
 
-/// Steps of the search for a block.
-const BLOCK: usize = 1 << 15;
-/// Most blocks that are looked at, for all outputs together.
-const ALL_BLOCKS_MAX: usize = 4 * BLOCKS_MAX;
+/// Steps of the search for a block: of all outputs together, no more than 1,024 are looked at.
+const BLOCK: usize = 1 << 18;
 
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Encoder<'a> {
-    /// By their names in checkpoints.
-    pub(super) weights: BTreeMap<String, Weight<'a>>,
+    pub(super) weights: Weights<'a>,
     pub(super) heads: u32,
     pub(super) epsilon: f64,
 }
@@ -30,33 +25,14 @@ pub(super) struct Encoder<'a> {
 /// Finds the encoder behind one of the graph's outputs. Where none is one, the refusal is that of
 /// the output of which most was recognised.
 pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Encoder<'a>, Refusal> {
-    let mut best: Option<Refusal> = None;
     let search = Search { graph };
     let mut machine = Machine::new(search);
-    let mut blocks = 0;
-    for output in &graph.outputs {
-        let mut found = Found {
-            search,
-            machine: &mut machine,
-            blocks: Vec::new(),
-            rows: Vec::new(),
-            heads: None,
-            epsilon: None,
-        };
-        match found.encoder(output) {
-            Ok(encoder) => return Ok(encoder),
-            Err(error) if best.as_ref().is_none_or(|(blocks, _)| found.blocks.len() > *blocks) => {
-                best = Some((found.blocks.len(), error));
-            }
-            Err(_) => {}
-        }
-        blocks += found.blocks.len();
-        if blocks > ALL_BLOCKS_MAX {
-            break;
-        }
-    }
-    let none = || (0, ImportError::Source { reason: "the graph has no outputs".to_owned() });
-    Err(best.unwrap_or_else(none))
+    behind_outputs(graph, |output| {
+        let (blocks, rows) = (Vec::new(), Vec::new());
+        let machine = &mut machine;
+        let mut found = Found { search, machine, blocks, rows, heads: None, epsilon: None };
+        found.encoder(output).map_err(|error| (found.blocks.len(), error))
+    })
 }
 
 struct Found<'f, 'g, 'a> {
@@ -102,11 +78,7 @@ impl<'g, 'a> Found<'_, 'g, 'a> {
         for (index, block) in self.blocks.iter().rev().enumerate() {
             let name = |part: &str| format!("encoder.layer.{index}.{part}");
             for (part, linear) in &block.linears {
-                let Linear { weight, transposed, bias, .. } = *linear;
-                encoder.add(format!("{}.weight", name(part)), weight, transposed);
-                if let Some(bias) = bias {
-                    encoder.add(format!("{}.bias", name(part)), bias, false);
-                }
+                encoder.weights.linear(&name(part), linear, None);
             }
             for (part, norm) in &block.norms {
                 encoder.norm(&name(part), norm);
@@ -191,10 +163,10 @@ impl<'g, 'a> Found<'_, 'g, 'a> {
             let name = self.embedding_name(gather)?;
             let table = self.search.plain(gather.input(0));
             let name = format!("embeddings.{name}_embeddings.weight");
-            if encoder.weights.contains_key(&name) {
+            if encoder.weights.0.contains_key(&name) {
                 return self.search.refuse(term, "one look-up each of words, positions and types");
             }
-            encoder.add(name, table, false);
+            encoder.weights.add(name, table);
         }
         Ok(())
     }
@@ -240,12 +212,8 @@ impl<'g, 'a> Found<'_, 'g, 'a> {
 }
 
 impl<'a> Encoder<'a> {
-    fn add(&mut self, name: String, tensor: &'a str, transposed: bool) {
-        self.weights.insert(name, Weight { tensor, transposed, part: None });
-    }
-
     fn norm(&mut self, name: &str, norm: &Norm<'a>) {
-        self.add(format!("{name}.weight"), norm.gamma, false);
-        self.add(format!("{name}.bias"), norm.beta, false);
+        self.weights.add(format!("{name}.weight"), norm.gamma);
+        self.weights.add(format!("{name}.bias"), norm.beta);
     }
 }

@@ -1,17 +1,17 @@
 //! Decoders of the llama family in an ONNX graph, found from the logits backwards, block by block.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use model::Reach;
 
-use super::attention::{Attention, Part};
+use super::attention::Attention;
 use super::decoder::{Rms, Stream};
 use super::evaluate::Machine;
 use super::fused::{is_table, tables};
 use super::graph::{Attribute, Graph};
 use super::pattern::{Linear, Search, close};
 use super::trial::Kind;
-use super::weight::{Refusal, Weight, floats};
+use super::weight::{Refusal, Weights, behind_outputs, floats};
 use crate::import::ImportError;
 use crate::import::source::BLOCKS_MAX;
 
@@ -24,8 +24,7 @@ const BLOCK: usize = 1 << 15;
 /// What was found.
 #[derive(Debug)]
 pub(super) struct Decoder<'a> {
-    /// By their names in checkpoints.
-    pub(super) weights: BTreeMap<String, Weight<'a>>,
+    pub(super) weights: Weights<'a>,
     pub(super) kind: Kind,
     pub(super) epsilon: f64,
     /// Constants besides the weights that tell what the model is.
@@ -35,28 +34,14 @@ pub(super) struct Decoder<'a> {
 /// Finds the decoder behind one of the graph's outputs. Where none is one, the refusal is that of
 /// the output of which most was recognised.
 pub(super) fn find<'a>(graph: &Graph<'a>) -> Result<Decoder<'a>, Refusal> {
-    let mut best: Option<Refusal> = None;
     let search = Search { graph };
     let mut machine = Machine::new(search);
-    for output in &graph.outputs {
-        let mut walk = Walk {
-            search,
-            machine: &mut machine,
-            blocks: Vec::new(),
-            rows: Vec::new(),
-            epsilon: None,
-            pieces: 0,
-        };
-        match walk.decoder(output) {
-            Ok(decoder) => return Ok(decoder),
-            Err(error) if best.as_ref().is_none_or(|(pieces, _)| walk.pieces > *pieces) => {
-                best = Some((walk.pieces, error));
-            }
-            Err(_) => {}
-        }
-    }
-    let none = || (0, ImportError::Source { reason: "the graph has no outputs".to_owned() });
-    Err(best.unwrap_or_else(none))
+    behind_outputs(graph, |output| {
+        let (blocks, rows) = (Vec::new(), Vec::new());
+        let machine = &mut machine;
+        let mut walk = Walk { search, machine, blocks, rows, epsilon: None, pieces: 0 };
+        walk.decoder(output).map_err(|error| (walk.pieces, error))
+    })
 }
 
 /// Whether an input of this name holds words.
@@ -104,25 +89,26 @@ impl<'a> Walk<'_, '_, 'a> {
         let kind = self.kind(output, table)?;
         let mut read = std::mem::take(&mut self.machine.read);
         read.insert(head.weight);
-        let (weights, epsilon) = (BTreeMap::new(), self.epsilon.unwrap_or(0.0));
-        let mut decoder = Decoder { weights, kind, epsilon, read };
-        decoder.add("model.embed_tokens".to_owned(), Weight::rows_of(table));
-        decoder.add("model.norm".to_owned(), Weight::rows_of(last.gamma));
+        let mut weights = Weights::default();
+        weights.add("model.embed_tokens.weight".to_owned(), table);
+        weights.add("model.norm.weight".to_owned(), last.gamma);
         if !self.tied(&head, table) {
-            decoder.linear("lm_head".to_owned(), &head);
+            weights.linear("lm_head", &head, None);
         }
         for (index, block) in self.blocks.iter().rev().enumerate() {
             let name = |part: &str| format!("model.layers.{index}.{part}");
             let names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
             for (part, found) in names.iter().zip(&block.attention.parts) {
-                decoder.part(name(part), found);
+                weights.linear(&name(part), &found.linear, Some((found.first, found.count)));
             }
-            block.linears.iter().for_each(|(part, linear)| decoder.linear(name(part), linear));
+            for (part, linear) in &block.linears {
+                weights.linear(&name(part), linear, None);
+            }
             for (part, norm) in &block.norms {
-                decoder.add(name(part), Weight::rows_of(norm.gamma));
+                weights.add(format!("{}.weight", name(part)), norm.gamma);
             }
         }
-        Ok(decoder)
+        Ok(Decoder { weights, kind, epsilon: self.epsilon.unwrap_or(0.0), read })
     }
 
     /// The value behind slices that take all.
@@ -287,30 +273,5 @@ impl<'a> Walk<'_, '_, 'a> {
             words.data[at * bytes..][..bytes] == copy.data[turned * bytes..][..bytes]
         };
         copy.shape == [columns, rows] && (0..rows * columns).all(element)
-    }
-}
-
-impl<'a> Decoder<'a> {
-    fn add(&mut self, name: String, weight: Weight<'a>) {
-        self.weights.insert(format!("{name}.weight"), weight);
-    }
-
-    fn linear(&mut self, name: String, linear: &Linear<'a>) {
-        let Linear { weight, transposed, bias, .. } = *linear;
-        if let Some(bias) = bias {
-            self.weights.insert(format!("{name}.bias"), Weight::rows_of(bias));
-        }
-        self.add(name, Weight { tensor: weight, transposed, part: None });
-    }
-
-    /// The rows of a linear op that an attention takes.
-    fn part(&mut self, name: String, part: &Part<'a>) {
-        let Linear { weight, transposed, bias, .. } = part.linear;
-        let part = Some((part.first, part.count));
-        if let Some(tensor) = bias {
-            let bias = Weight { tensor, transposed: false, part };
-            self.weights.insert(format!("{name}.bias"), bias);
-        }
-        self.add(name, Weight { tensor: weight, transposed, part });
     }
 }

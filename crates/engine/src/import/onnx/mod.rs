@@ -32,7 +32,7 @@ use super::{Architecture, ImportError};
 use bert::Encoder;
 use graph::{Graph, Tensor};
 use llama::Decoder;
-use weight::{Weight, stored};
+use weight::{Weights, stored};
 
 /// An open file whose graph is a known architecture.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(super) struct Shape {
 
 /// An architecture in a graph.
 struct Found<'a> {
-    weights: BTreeMap<String, Weight<'a>>,
+    weights: Weights<'a>,
     shape: Shape,
     /// Constants besides the weights that tell what the model is.
     read: BTreeSet<&'a str>,
@@ -74,14 +74,14 @@ impl<'a> Onnx<'a> {
         let graph = Graph::read(bytes)?;
         let Found { weights, shape, read } = find(&graph)?;
         let mut tensors = BTreeMap::new();
-        for (name, weight) in &weights {
+        for (name, weight) in &weights.0 {
             tensors.insert(name.clone(), stored(&graph, weight)?);
         }
         // Single numbers and shapes belong to ops, not to a model.
         let is_tensor = |tensor: &Tensor<'_>| {
             tensor.element().is_some() && tensor.shape.iter().any(|size| *size > 1)
         };
-        let used: BTreeSet<&str> = weights.values().map(|weight| weight.tensor).collect();
+        let used: BTreeSet<&str> = weights.0.values().map(|weight| weight.tensor).collect();
         let unused = graph.tensors.iter().filter(|(name, tensor)| {
             is_tensor(tensor) && !used.contains(*name) && !read.contains(*name)
         });

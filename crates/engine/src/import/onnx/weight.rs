@@ -1,6 +1,9 @@
 //! What a search for an architecture gives: constants of the graph that are weights, or a refusal.
 
+use std::collections::BTreeMap;
+
 use super::graph::{Graph, Tensor};
+use super::pattern::Linear;
 use crate::import::ImportError;
 use crate::import::element::Element;
 use crate::import::gguf::Stored;
@@ -8,6 +11,26 @@ use crate::import::names::RowOrder;
 
 /// A refusal, and how many pieces were recognised before it.
 pub(super) type Refusal = (usize, ImportError);
+
+/// What `find` finds behind the first of the graph's outputs that has it. Where none has, the
+/// refusal is that of the output of which most was recognised.
+pub(super) fn behind_outputs<'a, T>(
+    graph: &Graph<'a>,
+    mut find: impl FnMut(&'a str) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let mut best: Option<Refusal> = None;
+    for output in &graph.outputs {
+        match find(output) {
+            Ok(found) => return Ok(found),
+            Err(refusal) if best.as_ref().is_none_or(|(pieces, _)| refusal.0 > *pieces) => {
+                best = Some(refusal);
+            }
+            Err(_) => {}
+        }
+    }
+    let none = || (0, ImportError::Source { reason: "the graph has no outputs".to_owned() });
+    Err(best.unwrap_or_else(none))
+}
 
 /// A constant, and whether its rows lie as columns.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +45,26 @@ impl<'a> Weight<'a> {
     /// All of a constant, whose rows lie as rows.
     pub(super) const fn rows_of(tensor: &'a str) -> Self {
         Self { tensor, transposed: false, part: None }
+    }
+}
+
+/// Weights by their names in checkpoints.
+#[derive(Debug, Default)]
+pub(super) struct Weights<'a>(pub(super) BTreeMap<String, Weight<'a>>);
+
+impl<'a> Weights<'a> {
+    /// All of a constant.
+    pub(super) fn add(&mut self, name: String, tensor: &'a str) {
+        self.0.insert(name, Weight::rows_of(tensor));
+    }
+
+    /// A linear op's weights, and its bias where it has one; all rows, or a part of them.
+    pub(super) fn linear(&mut self, name: &str, linear: &Linear<'a>, part: Option<(usize, usize)>) {
+        let Linear { weight, transposed, bias, .. } = *linear;
+        self.0.insert(format!("{name}.weight"), Weight { tensor: weight, transposed, part });
+        if let Some(tensor) = bias {
+            self.0.insert(format!("{name}.bias"), Weight { tensor, transposed: false, part });
+        }
     }
 }
 
